@@ -1,0 +1,99 @@
+/*
+ * The transport: reaches one worker over SSH and runs programs on it.
+ *
+ * An implementation guarantees:
+ * - `exec` resolves only with proof that the command ended: its exit status (or signal) as the remote side sent it. An exit code is
+ *   data. A connection that broke, a missing status or a passed deadline rejects with `TransportError`, whose
+ *   `outcome` says whether the command can have run (`not-started`) or not be known (`unknown`).
+ * - One connection is kept and shared; it is opened on first need, and its loss is noticed within `keepaliveMs * 3`.
+ *   Nothing reconnects by itself: the next call does.
+ * - Every call has a deadline; no promise stays pending after `close`.
+ * - argv is quoted here, once; NUL in an argument is `invalid_input`. Commands start in the worker's `$HOME`.
+ * - The host key is checked against the pin before authentication; another key is `host_key_changed`, never accepted.
+ *   With no pin yet, `onHostKey` learns the key (first bootstrap) and decides.
+ * - Output over `maxOutputBytes` per stream is cut (`truncated: true`) while the command runs on and is drained.
+ */
+
+/** Where to dial, as data. Providers return it; the dialer wired in the controller understands it. */
+export type Address =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number; readonly user: string }
+  | {
+      readonly kind: "sprite-proxy";
+      readonly name: string;
+      readonly port: number;
+      readonly user: string;
+    };
+
+export interface ExecOptions {
+  readonly stdin?: string | Uint8Array | undefined;
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Default 1 MiB per stream. */
+  readonly maxOutputBytes?: number | undefined;
+}
+
+export interface ExecResult {
+  /** The exit code; null when a signal ended it. */
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly truncated: boolean;
+}
+
+/** A running remote command whose output is read as it comes. */
+export interface ExecStream extends AsyncDisposable {
+  /** Decoded UTF-8 lines without their newline; a line over 1 MiB is cut. Ends when the command's stdout ends; throws `TransportError` on loss. */
+  readonly lines: AsyncIterable<string>;
+  /** Raw stdout, for binary output. Use either this or `lines`. */
+  readonly bytes: AsyncIterable<Uint8Array>;
+  /** Resolves with the proof of the end, as `exec` does (stdout empty). */
+  readonly result: Promise<ExecResult>;
+  /** Closes the channel; the remote side notices at its next write. */
+  close(): void;
+}
+
+export interface Transport extends AsyncDisposable {
+  exec(argv: readonly string[], options?: ExecOptions): Promise<ExecResult>;
+  /** Runs a POSIX sh script text with positional arguments ($1...). */
+  script(text: string, args?: readonly string[], options?: ExecOptions): Promise<ExecResult>;
+  stream(
+    argv: readonly string[],
+    options?: { signal?: AbortSignal; stdin?: string | Uint8Array },
+  ): Promise<ExecStream>;
+  /** Writes a file atomically (temporary name, fsync, rename) with this mode; `path` is absolute or relative to `$HOME`. */
+  upload(path: string, content: Uint8Array, mode: number): Promise<void>;
+  readonly connected: boolean;
+  /** Resolves when the connection that exists now ends (at once when there is none). */
+  disconnected(): Promise<void>;
+  /** Ends the connection and rejects what is pending. Idempotent. */
+  close(): Promise<void>;
+}
+
+export type TransportFailure =
+  | "refused"
+  | "timeout"
+  | "handshake"
+  | "auth_failed"
+  | "host_key_changed"
+  | "connection_lost"
+  | "closed"
+  | "aborted";
+
+export interface ConnectSettings {
+  readonly address: Address;
+  /** PEM of the controller's private key. */
+  readonly privateKey: string;
+  /** `SHA256:...` of the pinned host key, or null at first bootstrap. */
+  readonly hostKey: string | null;
+  /** Called with the key seen when there is no pin; return false to refuse. */
+  readonly onHostKey?: ((fingerprint: string) => boolean) | undefined;
+  readonly connectTimeoutMs: number;
+  /** Interval of keepalive probes; three missed ones end the connection. */
+  readonly keepaliveMs: number;
+  /** Channels open at once; further calls wait in order. */
+  readonly maxChannels: number;
+  readonly execTimeoutMs: number;
+}
+
+export type OpenTransport = (settings: ConnectSettings) => Transport;
