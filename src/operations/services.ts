@@ -1,0 +1,70 @@
+import type { Config } from "../config/config.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { EventFilter, Store } from "../store/store.ts";
+import type {
+  EventView,
+  PlanView,
+  RunDetailView,
+  RunView,
+  StatusView,
+  WorkerView,
+} from "./views.ts";
+
+/** What handlers of store-only operations need. */
+export interface StoreServices {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly config: Config;
+}
+
+export interface DispatchRequest {
+  readonly repo: string;
+  readonly text: string;
+  readonly title: string | undefined;
+  readonly worker: string | undefined;
+  readonly runtime: string | undefined;
+  readonly mode: string | undefined;
+  readonly onFull: "queue" | "fail";
+  readonly requestId: string | undefined;
+  readonly resumes: string | undefined;
+}
+
+/** What the controller does for the doors; implemented by `dispatch/` and `fleet/`, wired in `controller/`. */
+export interface Orchestration {
+  plan(request: { repo: string; worker: string | undefined }): Promise<PlanView>;
+  dispatch(request: DispatchRequest): Promise<{ run: RunView; replayed: boolean }>;
+  cancel(runId: string): Promise<RunView>;
+  retry(runId: string, requestId: string | undefined): Promise<RunView>;
+  resume(runId: string, text: string | undefined): Promise<RunView>;
+  send(
+    target: string,
+    text: string,
+    options: { live: boolean; requestId: string | undefined },
+  ): Promise<RunView>;
+  diff(runId: string): Promise<string>;
+  logs(runId: string, options: { lines: number }): Promise<string>;
+  workerCreate(repo: string): Promise<WorkerView>;
+  workerSetup(worker: string): Promise<WorkerView>;
+  workerBusy(worker: string): Promise<{ busy: boolean; reason: string }>;
+  workerExec(
+    worker: string,
+    argv: readonly string[],
+    timeoutMs: number,
+  ): Promise<{ code: number | null; stdout: string; stderr: string; truncated: boolean }>;
+  workerDestroy(worker: string): Promise<WorkerView>;
+  workerAttach(
+    worker: string,
+  ): Promise<{ argv: string[]; env: Record<string, string>; command: string }>;
+  stop(): void;
+  liveRuns(): number;
+}
+
+export interface Services extends StoreServices {
+  /** Absent where no controller runs in this process. */
+  readonly orchestration: Orchestration | undefined;
+  readonly pid: number;
+  readonly version: string;
+  readonly startedAt: number;
+}
+
+export type { EventFilter, EventView, RunDetailView, StatusView };

@@ -1,0 +1,163 @@
+import { z } from "zod";
+
+/*
+ * What doors show. Names are snake_case and stable; a field is added, never renamed. Times are wall milliseconds; `null` says
+ * "not known" or "not yet". Text that came from a worker is cleaned before it gets here.
+ */
+
+export const statusView = z.object({
+  status: z.enum([
+    "starting",
+    "waiting",
+    "interrupted",
+    "running",
+    "blocked",
+    "completed",
+    "error",
+    "stale",
+    "unknown",
+  ]),
+  reason: z.string(),
+  source: z.enum(["hook", "registry", "process", "tmux", "provider", "controller"]),
+  age_ms: z.number(),
+  since: z.number(),
+  explain: z.array(z.string()),
+});
+
+export const stepView = z.object({
+  attempt: z.number(),
+  step: z.string(),
+  state: z.enum(["running", "done", "skipped", "failed"]),
+  ms: z.number().nullable(),
+  detail: z.string().nullable(),
+});
+
+export const messageView = z.object({
+  seq: z.number(),
+  receipt: z.enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"]),
+  form: z.enum(["exact", "prefixed", "file"]).nullable(),
+  bytes: z.number(),
+  text: z.string().describe("cut to 2,000 characters"),
+  created_at: z.number(),
+  confirmed_at: z.number().nullable(),
+  detail: z.string().nullable(),
+});
+
+export const reportView = z.object({
+  summary: z.string().nullable(),
+  commits: z.array(z.object({ sha: z.string(), subject: z.string() })),
+  files_changed: z.number(),
+  insertions: z.number(),
+  deletions: z.number(),
+  duration_ms: z.number().nullable(),
+  input_tokens: z.number().nullable(),
+  output_tokens: z.number().nullable(),
+  cache_read_tokens: z.number().nullable(),
+  cache_write_tokens: z.number().nullable(),
+  cost_usd: z.number().nullable(),
+  model: z.string().nullable(),
+  snapshot: z
+    .string()
+    .nullable()
+    .describe("ref in the mirror that holds the work, files not committed included"),
+  pushed: z.string().nullable(),
+  skipped: z.array(z.string()),
+});
+
+export const runView = z.object({
+  run_id: z.string(),
+  task_id: z.string(),
+  repo: z.string(),
+  task: z.string().describe("cut to 200 characters"),
+  state: z.enum([
+    "queued",
+    "driving",
+    "launched",
+    "active",
+    "blocked",
+    "cancelling",
+    "finishing",
+    "completed",
+    "failed",
+    "cancelled",
+    "abandoned",
+  ]),
+  state_reason: z.string().nullable(),
+  worker: z.string().nullable(),
+  reason: z.string().nullable().describe("why this worker, or why none yet"),
+  receipt: z.enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"]),
+  status: statusView.nullable(),
+  runtime: z.string(),
+  mode: z.string(),
+  runtime_session_id: z.string().nullable(),
+  attach: z.string().nullable().describe("command that shows the agent's window"),
+  branch: z.string().nullable(),
+  base_commit: z.string().nullable(),
+  head_commit: z.string().nullable(),
+  launch: z.number(),
+  resumes: z.string().nullable(),
+  unrescued: z.boolean(),
+  created_at: z.number(),
+  started_at: z.number().nullable(),
+  finished_at: z.number().nullable(),
+});
+
+export const runDetailView = runView.extend({
+  steps: z.array(stepView),
+  messages: z.array(messageView),
+  report: reportView.nullable(),
+});
+
+export const workerView = z.object({
+  worker: z.string(),
+  worker_id: z.string(),
+  repo: z.string(),
+  provider: z.string(),
+  provider_state: z.enum(["running", "warm", "cold", "unreachable", "gone"]).nullable(),
+  provider_state_age_ms: z.number().nullable(),
+  allocation: z.enum([
+    "creating",
+    "preparing",
+    "unready",
+    "free",
+    "claimed",
+    "destroying",
+    "destroyed",
+  ]),
+  reason: z.string().nullable(),
+  idle: z.boolean(),
+  not_idle_because: z.string().nullable(),
+  cordoned: z.boolean(),
+  draining: z.boolean(),
+  epoch: z.number(),
+  run_id: z.string().nullable().describe("the live run, or the last one"),
+  status: statusView.nullable(),
+  attach: z.string(),
+  created_at: z.number(),
+});
+
+export const planView = z.object({
+  kind: z.enum(["use", "create", "queue", "refuse"]),
+  worker: z.string().nullable(),
+  reason: z.string(),
+  considered: z.array(z.object({ worker: z.string(), verdict: z.string() })),
+});
+
+export const eventView = z.object({
+  seq: z.number(),
+  at: z.number(),
+  kind: z.string(),
+  repo: z.string().nullable(),
+  task_id: z.string().nullable(),
+  run_id: z.string().nullable(),
+  worker_id: z.string().nullable(),
+  payload: z.record(z.string(), z.unknown()),
+});
+
+export type RunView = z.output<typeof runView>;
+export type RunDetailView = z.output<typeof runDetailView>;
+export type WorkerView = z.output<typeof workerView>;
+export type StatusView = z.output<typeof statusView>;
+export type PlanView = z.output<typeof planView>;
+export type EventView = z.output<typeof eventView>;
+export type ReportView = z.output<typeof reportView>;
