@@ -4,6 +4,9 @@ import { MAX_NAME_LENGTH } from "../domain/names.ts";
 /*
  * `~/.sprite-orchestrator/config.yaml`. Every field is described where it is declared; the JSON Schema and the
  * reference page are generated from here. Unknown keys are errors with their path. `ORCHESTRATOR_*` variables override single fields (config/env.ts).
+ *
+ * The file holds no secret: credentials are named by reference, and a URL that carries one is refused. Messages given
+ * with a pattern read after the field's name, as in "repos.kite.url must ...".
  */
 
 const name = z
@@ -11,16 +14,28 @@ const name = z
   .max(MAX_NAME_LENGTH)
   .regex(
     /^[a-z0-9][a-z0-9-]*$/,
-    "use lower-case letters, digits and dashes, starting with a letter or digit",
+    "must be lower-case letters, digits and dashes, starting with a letter or digit",
   );
 
 const secretReference = z
   .string()
   .regex(
-    /^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|cmd:.+)$/,
-    "write env:NAME, file:PATH or cmd:COMMAND; never the secret itself",
+    /^(env:[A-Za-z_][A-Za-z0-9_]*|file:(\/|~\/).+|cmd:.*[^\s].*)$/,
+    "must be env:NAME, file:PATH (absolute or ~/...) or cmd:COMMAND; never the secret itself",
   )
   .describe("Where a secret is read from: env:NAME, file:PATH or cmd:COMMAND");
+
+/** git treats a leading dash as an option and `ext::` as a command; user information in http(s) is a credential. */
+const gitUrl = z
+  .string()
+  .min(1)
+  .regex(/^(?!-)(?![eE][xX][tT]::)[^\p{Cc}]*$/u, "must be a Git URL or a path")
+  .regex(
+    /^(?![hH][tT][tT][pP][sS]?:\/\/[^/]*@)(?![A-Za-z0-9+.-]+:\/\/[^/]*:[^/]*@)/,
+    "must not hold a credential; use git.deployKey, or a credential helper on the workers",
+  );
+
+const line = z.string().regex(/^[^\p{Cc}]*$/u, "must be one line without control characters");
 
 const auth = z
   .strictObject({
@@ -28,63 +43,128 @@ const auth = z
       .enum(["api-key", "auth-token", "oauth-token"])
       .describe("What kind of credential it is"),
     secret: secretReference,
-    baseUrl: z.url().optional().describe("Base URL of the agent's API, when not the vendor's"),
+    baseUrl: z
+      .url({ protocol: /^https?$/, error: "must be an http or https URL" })
+      .regex(/^[^@]*$/, "must not hold a credential")
+      .optional()
+      .describe("Base URL of the agent's API, when not the vendor's"),
   })
   .describe(
     "How the agent logs in; the credential is written 0600 on the worker and checked before allocation",
   );
 
-export const repoSchema = z
+const git = z
   .strictObject({
-    url: z.string().min(1).describe("Git URL or path that workers clone from"),
-    branch: z.string().min(1).optional().describe("Base branch; default: the remote's HEAD"),
-    provider: name.default("local").describe("Which provider makes the workers of this pool"),
-    runtime: z.enum(["claude", "shell"]).default("claude").describe("Which agent program runs"),
-    flags: z.array(z.string()).default([]).describe("Extra flags for the agent program"),
-    permissionMode: z
-      .string()
+    name: line.min(1).optional().describe("Author of the agent's commits; default: this machine's"),
+    email: line.min(1).optional().describe("Author's e-mail; default: this machine's"),
+    deployKey: secretReference
       .optional()
       .describe(
-        "The runtime's permission mode; default: the one that asks on shared machines, unattended on VMs",
+        "SSH private key that workers clone and push with: env:NAME, file:PATH or cmd:COMMAND",
       ),
-    maxWorkers: z
-      .int()
-      .min(1)
-      .max(100_000)
-      .optional()
-      .describe("Most workers of this pool; default: unlimited"),
-    minIdle: z.int().min(0).max(1_000).default(0).describe("Idle workers kept ready"),
-    verify: z
-      .string()
-      .optional()
-      .describe("Command that must pass in the clone before a run counts as completed"),
-    setup: z
-      .string()
-      .default("scripts/dev-setup.sh")
-      .describe("Setup script, relative to the clone"),
-    env: z
-      .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
-      .default({})
-      .describe("Environment for setup and agent; no secrets here"),
-    auth: auth.optional(),
-    push: z
-      .enum(["branch", "none"])
-      .default("none")
-      .describe("Whether the run's branch is pushed to the remote at the end"),
-    runBranch: z
-      .enum(["run", "none"])
-      .default("run")
-      .describe("run: work on orchestrator/<run>; none: stay on the base branch"),
-    onLost: z
-      .enum(["wait", "replace"])
-      .default("wait")
-      .describe("What happens to a run whose worker cannot be reached"),
+  })
+  .describe("How workers act in Git");
+
+/** Fields of a repo that a file may also set for all repos at once, without their default values. */
+const shared = {
+  branch: z
+    .string()
+    .regex(/^(?!-)[^\p{Cc}\s~^:?*[\\]+$/u, "must be a branch name")
+    .optional()
+    .describe("Base branch; default: the remote's HEAD"),
+  provider: name.describe("Which provider makes the workers of this pool"),
+  runtime: z.enum(["claude", "shell"]).describe("Which agent program runs"),
+  flags: z.array(line).describe("Extra flags for the agent program, one argument each"),
+  permissionMode: line
+    .min(1)
+    .optional()
+    .describe(
+      "The runtime's permission mode; default: the one that asks on shared machines, unattended on VMs",
+    ),
+  maxWorkers: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .optional()
+    .describe("Most workers of this pool; default: unlimited"),
+  minIdle: z.int().min(0).max(1_000).describe("Idle workers kept ready"),
+  verify: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Command that must pass in the clone before a run counts as completed"),
+  verifyMinutes: z
+    .number()
+    .min(0.01)
+    .max(1_440)
+    .describe("How long `verify` may take before it counts as failed"),
+  setup: line
+    .regex(/^(?!\/)(?!(.*\/)?\.\.(\/|$)).+$/, "must be a path inside the clone")
+    .describe("Setup script, relative to the clone"),
+  setupMinutes: z
+    .number()
+    .min(0.01)
+    .max(1_440)
+    .describe("How long making a worker ready (clone, setup, agent) may take"),
+  env: z
+    .record(
+      z
+        .string()
+        .regex(
+          /^(?!ORCHESTRATOR_)[A-Za-z_][A-Za-z0-9_]*$/,
+          "must be letters, digits and underscores, and not begin with ORCHESTRATOR_",
+        ),
+      line,
+    )
+    .describe("Environment for setup and agent; no secrets here"),
+  auth: auth.optional(),
+  git: git.optional(),
+  push: z
+    .enum(["branch", "none"])
+    .describe("Whether the run's branch is pushed to the remote at the end"),
+  runBranch: z
+    .enum(["run", "none"])
+    .describe("run: work on orchestrator/<run>; none: stay on the base branch"),
+  onLost: z
+    .enum(["wait", "replace"])
+    .describe("What happens to a run whose worker cannot be reached"),
+} as const;
+
+export const repoSchema = z
+  .strictObject({
+    url: gitUrl.describe("Git URL or path that workers clone from"),
+    ...shared,
+    provider: shared.provider.default("local"),
+    runtime: shared.runtime.default("claude"),
+    flags: shared.flags.default([]),
+    minIdle: shared.minIdle.default(0),
+    verifyMinutes: shared.verifyMinutes.default(30),
+    setup: shared.setup.default("scripts/dev-setup.sh"),
+    setupMinutes: shared.setupMinutes.default(30),
+    env: shared.env.default({}),
+    push: shared.push.default("none"),
+    runBranch: shared.runBranch.default("run"),
+    onLost: shared.onLost.default("wait"),
+  })
+  .refine((repo) => repo.maxWorkers === undefined || repo.minIdle <= repo.maxWorkers, {
+    path: ["minIdle"],
+    error: "must not be more than maxWorkers",
   })
   .describe("One repository and its pool of workers");
 
+/** Values for every repo that does not set them itself; `env` is merged name by name. Applied by `parseConfig`. */
+const defaultsSchema = z
+  .strictObject(shared)
+  .partial()
+  .describe("Values for every repo that does not set them itself; env is merged name by name");
+
 export const configSchema = z
   .strictObject({
-    repos: z.record(name, repoSchema).default({}),
+    repos: z
+      .record(name, repoSchema)
+      .default({})
+      .describe("The repositories, by the name of their pool"),
+    defaults: defaultsSchema.optional(),
     controller: z
       .strictObject({
         idleExitMinutes: z
@@ -100,7 +180,8 @@ export const configSchema = z
           .default(16)
           .describe("Workers prepared at the same time"),
       })
-      .prefault({}),
+      .prefault({})
+      .describe("The process that drives workers"),
     delivery: z
       .strictObject({
         confirmSeconds: z
@@ -110,9 +191,13 @@ export const configSchema = z
           .default(30)
           .describe("How long to wait for proof that the agent has the message"),
       })
-      .prefault({}),
+      .prefault({})
+      .describe("How messages reach the agent"),
   })
   .describe("Sprite Orchestrator configuration");
 
 export type Config = z.output<typeof configSchema>;
 export type RepoConfig = z.output<typeof repoSchema>;
+/** A repo as written in the file: what is left out takes its default. */
+export type RepoInput = z.input<typeof repoSchema>;
+export type RepoDefaults = z.input<typeof defaultsSchema>;
