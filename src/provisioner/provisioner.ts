@@ -15,6 +15,7 @@ export type StepName =
   | "owner"
   | "keys"
   | "idle"
+  | "over"
   | "saved"
   | "clone"
   | "branch"

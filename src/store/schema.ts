@@ -110,6 +110,8 @@ export interface RunsTable {
   launch: number;
   branch: string | null;
   base_commit: string | null;
+  /** JSON of where the run lives on its worker (home, clone, uid, boot id), once prepared. */
+  place: string | null;
   head_commit: string | null;
   /** JSON of runtimes' Evidence. */
   evidence: string | null;

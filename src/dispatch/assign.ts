@@ -1,0 +1,163 @@
+import type { FleetContext } from "../fleet/context.ts";
+import { repoConfig } from "../fleet/context.ts";
+import { allocate, type Plan, type PoolSnapshot, type WorkerFacts } from "../fleet/allocate.ts";
+import { findWorker, moveWorker, poolFacts, reserveWorker } from "../fleet/workers.ts";
+import { asWorkerId, type RunId, type WorkerId } from "../domain/ids.ts";
+import { workerName } from "../domain/names.ts";
+import type { Tx } from "../store/store.ts";
+import { moveRun, type Run } from "./runs.ts";
+
+/** What must be read from the provider before the transaction, since a transaction awaits nothing else. */
+export interface PoolFacts {
+  readonly capacity: number | null;
+  readonly foreignNumbers: readonly number[];
+}
+
+/**
+ * Gives workers to the queued runs of a pool, oldest first, in this one transaction: the claim is atomic whoever races. A run that waits
+ * for one named worker does not hold up the others. Returns the runs that got one.
+ */
+export async function assignQueued(
+  tx: Tx,
+  context: Pick<FleetContext, "config" | "ids">,
+  repo: string,
+  facts: PoolFacts,
+): Promise<Run[]> {
+  const queued = await tx.db
+    .selectFrom("runs")
+    .selectAll()
+    .where("repo", "=", repo)
+    .where("state", "=", "queued")
+    .where((where) =>
+      where.or([where("not_before", "is", null), where("not_before", "<=", tx.now)]),
+    )
+    .orderBy("created_at")
+    .orderBy("run_id")
+    .execute();
+  if (queued.length === 0) return [];
+
+  let pool = await snapshotPool(tx, context, repo, facts);
+  const assigned: Run[] = [];
+  for (const run of queued) {
+    const plan = allocate(pool, run.wanted_worker);
+    const given = await applyPlan(tx, context, pool, run, plan);
+    if (given === undefined) continue;
+    assigned.push(given.run);
+    pool = withWorker(pool, given.worker, plan.kind === "create");
+  }
+  return assigned;
+}
+
+/** The pool as this transaction sees it. */
+export async function snapshotPool(
+  tx: Pick<Tx, "db" | "now">,
+  context: Pick<FleetContext, "config">,
+  repo: string,
+  facts: PoolFacts,
+): Promise<PoolSnapshot> {
+  return {
+    repo,
+    now: tx.now,
+    maxWorkers: repoConfig(context, repo).maxWorkers ?? null,
+    capacity: facts.capacity,
+    foreignNumbers: facts.foreignNumbers,
+    workers: await poolFacts(tx.db, repo),
+  };
+}
+
+async function applyPlan(
+  tx: Tx,
+  context: Pick<FleetContext, "config" | "ids">,
+  pool: PoolSnapshot,
+  run: Run,
+  plan: Plan,
+): Promise<{ run: Run; worker: WorkerFacts } | undefined> {
+  switch (plan.kind) {
+    case "use": {
+      const worker = await findWorker(tx.db, asWorkerId(plan.workerId));
+      const epoch = worker.epoch + 1;
+      await moveWorker(tx, worker, "claim", { epoch, last_run_id: run.run_id });
+      return {
+        run: await assign(tx, run, worker.worker_id, worker.name, epoch, plan.reason, false),
+        worker: { ...workerIn(pool, plan.workerId), allocation: "claimed", liveRun: run.run_id },
+      };
+    }
+    case "create": {
+      const { provider } = repoConfig(context, pool.repo);
+      const worker = await reserveWorker(tx, context.ids, {
+        repo: pool.repo,
+        number: plan.number,
+        provider,
+        runId: run.run_id,
+      });
+      return {
+        run: await assign(tx, run, worker.worker_id, worker.name, worker.epoch, plan.reason, true),
+        worker: newWorkerFacts(worker.worker_id, pool.repo, plan.number, run.run_id),
+      };
+    }
+    case "queue":
+    case "refuse": {
+      if (run.allocation_reason !== plan.reason) {
+        await tx.db
+          .updateTable("runs")
+          .set({ allocation_reason: plan.reason })
+          .where("run_id", "=", run.run_id)
+          .execute();
+      }
+      return undefined;
+    }
+  }
+}
+
+function assign(
+  tx: Tx,
+  run: Run,
+  workerId: WorkerId,
+  worker: string,
+  epoch: number,
+  reason: string,
+  created: boolean,
+): Promise<Run> {
+  return moveRun(tx, run, "assigned", {
+    patch: {
+      worker_id: workerId,
+      epoch,
+      allocation_reason: reason,
+      reason: null,
+      not_before: null,
+      started_at: run.started_at ?? tx.now,
+    },
+    kind: "run.assigned",
+    payload: { worker, reason, epoch, created },
+  });
+}
+
+function workerIn(pool: PoolSnapshot, workerId: string): WorkerFacts {
+  const worker = pool.workers.find((candidate) => candidate.workerId === workerId);
+  if (worker === undefined) throw new Error(`worker ${workerId} is not in its own pool`);
+  return worker;
+}
+
+function newWorkerFacts(workerId: string, repo: string, number: number, runId: RunId): WorkerFacts {
+  return {
+    workerId,
+    name: workerName(repo, number),
+    number,
+    allocation: "creating",
+    reason: null,
+    cordoned: false,
+    draining: false,
+    providerState: null,
+    busyUntil: null,
+    busyReason: null,
+    liveRun: runId,
+  };
+}
+
+function withWorker(pool: PoolSnapshot, worker: WorkerFacts, created: boolean): PoolSnapshot {
+  return {
+    ...pool,
+    capacity: created && pool.capacity !== null ? pool.capacity - 1 : pool.capacity,
+    workers: [...pool.workers.filter((other) => other.workerId !== worker.workerId), worker],
+  };
+}

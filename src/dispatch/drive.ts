@@ -1,0 +1,423 @@
+import { OrchestratorError } from "../domain/errors.ts";
+import { asRunId, type RunId } from "../domain/ids.ts";
+import { cleanText } from "../domain/text.ts";
+import { ensureCreated } from "../fleet/create.ts";
+import { runtimeOf } from "../fleet/context.ts";
+import { prepare, type PrepareOutcome, type Prepared } from "../fleet/prepare.ts";
+import { rescue } from "../fleet/rescue.ts";
+import { findWorker, moveWorker, noteWorker, type Worker } from "../fleet/workers.ts";
+import type { Transport } from "../transport/transport.ts";
+import { TransportError } from "../transport/transport-error.ts";
+import { repoConfig } from "../fleet/context.ts";
+import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
+import { moveRun, findRun, waitingMessage, type Run } from "./runs.ts";
+import { StepLog } from "./step-log.ts";
+
+/** Worker step codes that decide what happens next (provision/README.md). */
+const CODE = { otherFleet: 20, busy: 30, changed: 31, cloneFailed: 40 } as const;
+const MAX_ATTEMPTS = 4;
+const BUSY_MS = 60_000;
+
+/**
+ * Drives a run from its worker to the intent to launch: create, connect, prepare, seed. Every step is idempotent or behind a gate on the
+ * worker, so calling this again after a crash at any point goes on where it was. Ends with the run in `launched`, `finishing` or back
+ * in `queued`.
+ */
+export async function drive(
+  context: DispatchContext,
+  run: Run,
+  signal: AbortSignal,
+): Promise<void> {
+  const { fleet } = context;
+  const workerId = run.worker_id;
+  if (workerId === null)
+    throw new OrchestratorError("internal", `run ${run.run_id} is driving without a worker`);
+  const attempts = await lastAttempt(context, run.run_id);
+  // An attempt that was begun and not ended is taken up again under its own name: its job re-attaches.
+  const attempt = attempts.open ?? attempts.last + 1;
+  const steps = new StepLog(fleet.store, run, attempt);
+  try {
+    if (attempts.open === undefined) await beginAttempt(context, run, attempt);
+    const worker = await created(context, run, await findWorker(fleet.store.db, workerId), steps);
+    if (worker === undefined) return;
+    fleet.failpoint("before-connect");
+    const transport = await steps.measure(fleet.clock.now, "connect", () =>
+      context.connections.reach(workerId),
+    );
+    fleet.failpoint("after-connect");
+    const outcome = await context.limitPreparing(() =>
+      prepareRun(context, run, worker, attempt, transport, steps, signal),
+    );
+    await steps.flush();
+    fleet.failpoint("after-prepare");
+    await settle(context, run, worker, attempt, outcome, transport);
+  } catch (error) {
+    await steps.flush().catch(() => {});
+    if (signal.aborted) throw error;
+    await settleError(context, run, attempt, error);
+  }
+}
+
+async function created(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  steps: StepLog,
+): Promise<Worker | undefined> {
+  if (worker.allocation !== "creating") return worker;
+  const { fleet } = context;
+  const made = await steps.measure(fleet.clock.now, "create", () => ensureCreated(fleet, worker));
+  if (made.kind === "created") return made.worker;
+  await steps.flush();
+  await requeue(
+    context,
+    run,
+    `worker ${worker.name} was not created: ${made.reason}`,
+    made.foreign ? 0 : 5_000,
+  );
+  return undefined;
+}
+
+async function prepareRun(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  attempt: number,
+  transport: Transport,
+  steps: StepLog,
+  signal: AbortSignal,
+): Promise<PrepareOutcome> {
+  const { fleet } = context;
+  const repo = repoConfig(fleet, run.repo);
+  const former = await formerLaunch(context, worker, run);
+  return prepare(
+    fleet,
+    context.seeds,
+    worker,
+    {
+      job: `${run.run_id}-${attempt}`,
+      epoch: run.epoch ?? worker.epoch,
+      runtime: runtimeOf(fleet, run.runtime),
+      mode: run.mode,
+      runBranch: repo.runBranch === "none" ? "" : `orchestrator/${run.run_id}`,
+      clone:
+        run.resumes !== null ? "continue" : worker.allocation === "preparing" ? "fresh" : "reuse",
+      former,
+      timeoutMs: PREPARE_TIMEOUT_MS,
+      signal,
+    },
+    transport,
+    (line) => steps.take(line),
+  );
+}
+
+/** The launch of the worker's previous run, whose agent may still sit in the window. */
+async function formerLaunch(context: DispatchContext, worker: Worker, run: Run) {
+  const former = await context.fleet.store.db
+    .selectFrom("runs")
+    .select(["run_id", "launch"])
+    .where("worker_id", "=", worker.worker_id)
+    .where("run_id", "!=", run.run_id)
+    .where("launch", ">", 0)
+    .orderBy("epoch", "desc")
+    .executeTakeFirst();
+  return former === undefined ? null : { run: former.run_id, launch: former.launch };
+}
+
+async function settle(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  attempt: number,
+  outcome: PrepareOutcome,
+  transport: Transport,
+): Promise<void> {
+  switch (outcome.kind) {
+    case "ready":
+      return intendLaunch(context, run, worker, attempt, outcome.prepared);
+    case "lost":
+      return backOff(context, run, attempt, "the worker restarted while it was being prepared");
+    case "failed":
+      return settleFailure(context, run, worker, attempt, outcome, transport);
+  }
+}
+
+async function settleFailure(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  attempt: number,
+  outcome: Extract<PrepareOutcome, { kind: "failed" }>,
+  transport: Transport,
+): Promise<void> {
+  const tail = outcome.tail.map((line) => cleanText(line, 300)).filter((line) => line !== "");
+  const last = tail.at(-1);
+  const reason = `${outcome.step} failed with code ${outcome.code}${last === undefined ? "" : `: ${last}`}`;
+  if (outcome.step === "idle" && outcome.code === CODE.busy) {
+    const why = cleanText(outcome.fact ?? "somebody uses it", 200);
+    return giveBack(context, run, worker, why);
+  }
+  if (outcome.step === "saved" && outcome.code === CODE.changed) {
+    const lastRun = await formerLaunch(context, worker, run);
+    const saved = await rescue(
+      context.fleet,
+      worker,
+      { runId: asRunId(lastRun?.run ?? run.run_id), epoch: run.epoch ?? worker.epoch },
+      transport,
+    );
+    if (saved.kind === "rescued")
+      return backOff(context, run, attempt, "work found on the worker was saved first", 0);
+    return giveUpWorker(context, run, worker, `unrescued: ${saved.reason}`);
+  }
+  if (outcome.step === "owner" && outcome.code === CODE.otherFleet) {
+    return giveUpWorker(context, run, worker, "it belongs to another fleet");
+  }
+  if (outcome.code === CODE.cloneFailed && attempt < MAX_ATTEMPTS - 1) {
+    return backOff(context, run, attempt, reason);
+  }
+  await fail(context, run, reason, { step: outcome.step, code: outcome.code, tail });
+}
+
+async function settleError(
+  context: DispatchContext,
+  run: Run,
+  attempt: number,
+  error: unknown,
+): Promise<void> {
+  const { fleet } = context;
+  const message = cleanText(error instanceof Error ? error.message : String(error), 300);
+  fleet.logger.warn("run.drive_failed", { run_id: run.run_id, attempt, error: message });
+  if (!(error instanceof OrchestratorError)) throw error;
+  if (error.code === "lease_stale") throw error;
+  if (error instanceof TransportError && !error.retryable) return giveUpThis(context, run, message);
+  if (error.retryable && attempt < MAX_ATTEMPTS) return backOff(context, run, attempt, message);
+  if (error.code === "unreachable") return giveUpThis(context, run, message);
+  await fail(context, run, message, { code: error.code });
+}
+
+async function giveUpThis(context: DispatchContext, run: Run, reason: string): Promise<void> {
+  if (run.worker_id === null) return;
+  await giveUpWorker(context, run, await findWorker(context.fleet.store.db, run.worker_id), reason);
+}
+
+/** The intent to launch is committed before anything starts: from here on only the gate on the worker tells what happened. */
+async function intendLaunch(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  attempt: number,
+  prepared: Prepared,
+): Promise<void> {
+  const { store } = context.fleet;
+  await store.mutate(async (tx) => {
+    const message = await waitingMessage(tx.db, run.run_id);
+    if (message === undefined)
+      throw new OrchestratorError("internal", `run ${run.run_id} has no message to deliver`);
+    const launch = run.launch + 1;
+    if (worker.allocation === "preparing") {
+      await moveWorker(tx, worker, "prepared_for_run", { last_run_id: run.run_id });
+    }
+    await noteWorker(tx, worker.worker_id, { boot_id: prepared.bootId, saved_fingerprint: null });
+    await tx.db
+      .updateTable("messages")
+      .set({ launch })
+      .where("run_id", "=", run.run_id)
+      .where("seq", "=", message.seq)
+      .execute();
+    await endAttempt(tx.db, run.run_id, attempt, "done", tx.now);
+    await moveRun(tx, run, "launch_intended", {
+      patch: {
+        launch,
+        branch: prepared.branch ?? run.branch,
+        base_commit: prepared.base ?? run.base_commit,
+        place: JSON.stringify(prepared),
+      },
+      payload: { launch, runtime_session_id: run.runtime_session_id },
+    });
+  });
+  context.fleet.failpoint("after-intent");
+}
+
+/** Back to the queue without burning an attempt; the worker is free for others, or busy with a person for a while. */
+async function giveBack(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  why: string,
+): Promise<void> {
+  await context.fleet.store.mutate(async (tx) => {
+    await moveWorker(tx, worker, "release", {
+      busy_until: tx.now + BUSY_MS,
+      busy_reason: why,
+      last_run_id: await formerRunId(tx.db, worker, run),
+    });
+    await moveRun(tx, run, "requeued", {
+      patch: { worker_id: null, epoch: null, reason: null },
+      kind: "run.requeued",
+      payload: { reason: `${worker.name} is busy: ${why}` },
+    });
+    await closeAttempts(tx.db, run.run_id, tx.now);
+  });
+}
+
+/** The worker cannot be used; it is set aside with the reason, and the run looks for another. */
+async function giveUpWorker(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  reason: string,
+): Promise<void> {
+  await context.connections.drop(worker.worker_id);
+  await context.fleet.store.mutate(async (tx) => {
+    const now = await findWorker(tx.db, worker.worker_id);
+    if (now.allocation === "preparing") await moveWorker(tx, now, "step_failed", { reason });
+    else if (now.allocation === "claimed")
+      await moveWorker(tx, now, "release_unrescued", { reason });
+    // A run whose worker cannot even be asked for is not started elsewhere while a create may still be under way.
+    const waits = now.allocation === "creating";
+    if (waits) {
+      await tx.db
+        .updateTable("runs")
+        .set({ not_before: tx.now + 5_000 })
+        .where("run_id", "=", run.run_id)
+        .execute();
+      return;
+    }
+    await moveRun(tx, run, "requeued", {
+      patch: { worker_id: null, epoch: null, reason: null, not_before: tx.now + 1_000 },
+      kind: "run.requeued",
+      payload: { reason: `${worker.name} is set aside: ${reason}` },
+    });
+    await closeAttempts(tx.db, run.run_id, tx.now);
+  });
+}
+
+async function requeue(
+  context: DispatchContext,
+  run: Run,
+  reason: string,
+  delayMs: number,
+): Promise<void> {
+  await context.fleet.store.mutate(async (tx) => {
+    await moveRun(tx, run, "requeued", {
+      patch: { worker_id: null, epoch: null, reason: null, not_before: tx.now + delayMs },
+      kind: "run.requeued",
+      payload: { reason },
+    });
+    await closeAttempts(tx.db, run.run_id, tx.now);
+  });
+}
+
+async function backOff(
+  context: DispatchContext,
+  run: Run,
+  attempt: number,
+  reason: string,
+  delayMs?: number,
+): Promise<void> {
+  const { clock, ids, store } = context.fleet;
+  const wait =
+    delayMs ?? Math.ceil(Math.min(30_000, 500 * 2 ** attempt) * (0.5 + ids.fraction() / 2));
+  await store.mutate(async (tx) => {
+    await endAttempt(tx.db, run.run_id, attempt, "failed", tx.now, reason);
+    tx.event({
+      kind: "run.retrying",
+      repo: run.repo,
+      run_id: run.run_id,
+      worker_id: run.worker_id ?? undefined,
+      payload: { reason, in_ms: wait },
+    });
+  });
+  if (wait > 0) await clock.sleep(wait);
+}
+
+/** A final failure before the launch: nothing of the agent's exists, so there is nothing to save. */
+async function fail(
+  context: DispatchContext,
+  run: Run,
+  reason: string,
+  details: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  await context.fleet.store.mutate(async (tx) => {
+    await closeAttempts(tx.db, run.run_id, tx.now);
+    await moveRun(tx, run, "failed", {
+      patch: { outcome: "failed", reason },
+      payload: { outcome: "failed", reason, ...details },
+    });
+  });
+}
+
+type Db = Parameters<typeof findRun>[0];
+
+async function lastAttempt(
+  context: DispatchContext,
+  runId: RunId,
+): Promise<{ last: number; open: number | undefined }> {
+  const rows = await context.fleet.store.db
+    .selectFrom("steps")
+    .select(["attempt", "state"])
+    .where("run_id", "=", runId)
+    .where("step", "=", "attempt")
+    .execute();
+  return {
+    last: Math.max(0, ...rows.map((row) => row.attempt)),
+    open: rows.find((row) => row.state === "running")?.attempt,
+  };
+}
+
+async function beginAttempt(context: DispatchContext, run: Run, attempt: number): Promise<void> {
+  await context.fleet.store.mutate(
+    (tx) =>
+      tx.db
+        .insertInto("steps")
+        .values({
+          run_id: run.run_id,
+          attempt,
+          step: "attempt",
+          state: "running",
+          exit_code: null,
+          detail: null,
+          started_at: tx.now,
+          ended_at: null,
+        })
+        .execute(),
+    { quiet: true },
+  );
+}
+
+async function endAttempt(
+  db: Db,
+  runId: RunId,
+  attempt: number,
+  state: "done" | "failed",
+  now: number,
+  detail: string | null = null,
+): Promise<void> {
+  await db
+    .updateTable("steps")
+    .set({ state, detail, ended_at: now })
+    .where("run_id", "=", runId)
+    .where("step", "=", "attempt")
+    .where("attempt", "=", attempt)
+    .execute();
+}
+
+async function closeAttempts(db: Db, runId: RunId, now: number): Promise<void> {
+  await db
+    .updateTable("steps")
+    .set({ state: "failed", ended_at: now })
+    .where("run_id", "=", runId)
+    .where("state", "=", "running")
+    .execute();
+}
+
+async function formerRunId(db: Db, worker: Worker, run: Run): Promise<RunId | null> {
+  const former = await db
+    .selectFrom("runs")
+    .select("run_id")
+    .where("worker_id", "=", worker.worker_id)
+    .where("run_id", "!=", run.run_id)
+    .orderBy("epoch", "desc")
+    .executeTakeFirst();
+  return former?.run_id ?? null;
+}

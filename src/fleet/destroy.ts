@@ -1,0 +1,115 @@
+import { OrchestratorError } from "../domain/errors.ts";
+import { TERMINAL_RUN_STATES } from "../domain/run.ts";
+import { asRunId } from "../domain/ids.ts";
+import type { Probe } from "../provisioner/provisioner.ts";
+import type { Connections } from "./connections.ts";
+import { providerOf, sessionName, type FleetContext } from "./context.ts";
+import { rescue } from "./rescue.ts";
+import { findWorker, moveWorker, type Worker } from "./workers.ts";
+
+/**
+ * Destroys a worker after checking, at this moment and on the worker itself, that nobody is attached, no agent works, no run is live, and
+ * all its work is in the mirror. Refuses with `needs_person` and the reason otherwise; there is no flag that overrides it.
+ */
+export async function destroyWorker(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+): Promise<void> {
+  if (worker.allocation !== "destroying") {
+    await refuseIfLive(context, worker);
+    await context.store.mutate((tx) =>
+      moveWorker(tx, worker, "destroy", { reason: worker.reason }),
+    );
+  }
+  const destroying = await findWorker(context.store.db, worker.worker_id);
+  const refusal =
+    worker.provider_id === null ? null : await whyNotSafe(context, connections, destroying);
+  if (refusal !== null) {
+    await context.store.mutate((tx) =>
+      moveWorker(tx, destroying, "destroy_refused", { reason: refusal }),
+    );
+    throw new OrchestratorError(
+      "needs_person",
+      `worker ${worker.name} was not destroyed: ${refusal}`,
+      {
+        hint: `look at it with 'orchestrator attach ${worker.name}'; 'orchestrator worker setup ${worker.name}' takes it back`,
+      },
+    );
+  }
+  await connections.drop(worker.worker_id);
+  context.failpoint("before-destroy");
+  if (worker.provider_id !== null) {
+    await providerOf(context, worker.provider).destroy(worker.provider_id);
+  }
+  context.failpoint("after-destroy");
+  await context.store.mutate((tx) =>
+    moveWorker(tx, destroying, "gone", { provider_state: "gone", provider_state_at: tx.now }),
+  );
+}
+
+async function refuseIfLive(context: FleetContext, worker: Worker): Promise<void> {
+  const live = await context.store.db
+    .selectFrom("runs")
+    .select("run_id")
+    .where("worker_id", "=", worker.worker_id)
+    .where("state", "not in", [...TERMINAL_RUN_STATES])
+    .executeTakeFirst();
+  if (live !== undefined) {
+    throw new OrchestratorError(
+      "needs_person",
+      `worker ${worker.name} was not destroyed: ${live.run_id} runs on it`,
+      {
+        hint: `stop it first with 'orchestrator run cancel ${live.run_id}'`,
+      },
+    );
+  }
+  if (worker.allocation !== "free" && worker.allocation !== "unready") {
+    throw new OrchestratorError(
+      "needs_person",
+      `worker ${worker.name} was not destroyed: it is ${worker.allocation}`,
+      {
+        retryable: true,
+      },
+    );
+  }
+}
+
+async function whyNotSafe(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+): Promise<string | null> {
+  const provider = providerOf(context, worker.provider);
+  const seen = worker.provider_id === null ? null : await provider.get(worker.provider_id);
+  if (seen === null || seen.state === "gone") return null;
+  let transport;
+  try {
+    transport = await connections.reach(worker.worker_id);
+  } catch {
+    return "it cannot be reached, so nobody can say what is on it";
+  }
+  const probe = await context.provisioner.probe(transport, sessionName(worker.repo));
+  const busy = whyBusy(probe);
+  if (busy !== null) return busy;
+  const clone = await context.provisioner.fingerprint(transport, worker.repo);
+  if (clone === null || clone === worker.saved_fingerprint) return null;
+  const saved = await rescue(
+    context,
+    worker,
+    { runId: worker.last_run_id ?? asRunId(`worker-${worker.worker_id}`), epoch: worker.epoch },
+    transport,
+  );
+  return saved.kind === "rescued" ? null : `its work is not saved: ${saved.reason}`;
+}
+
+/** Why a probed worker counts as used by somebody; null when nobody uses it. */
+export function whyBusy(probe: Probe): string | null {
+  if (probe.attached > 0) return "an operator is attached";
+  if (probe.agent?.alive === true && probe.registry !== null) {
+    if (probe.registry.status === "busy") return "its agent is in a turn";
+    if (probe.registry.status === "shell")
+      return "its agent has a command running in the background";
+  }
+  return null;
+}

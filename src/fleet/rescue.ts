@@ -1,0 +1,78 @@
+import { join } from "node:path";
+import type { RunId } from "../domain/ids.ts";
+import type { Saved } from "../provisioner/provisioner.ts";
+import type { Transport } from "../transport/transport.ts";
+import type { FleetContext } from "./context.ts";
+import { Mirror } from "./mirror.ts";
+import { noteWorker, type Worker } from "./workers.ts";
+
+export type Rescued =
+  | { readonly kind: "rescued"; readonly saved: Saved; readonly snapshot: string | null }
+  /** Something is not in the mirror: nothing may be reset or destroyed. */
+  | { readonly kind: "not-rescued"; readonly reason: string; readonly saved: Saved | null };
+
+/**
+ * Saves everything in the worker's clone into the controller's mirror and proves it there: snapshot, bundle, fetch, look the
+ * commits up, and read the clone's fingerprint again. Only when nothing changed meanwhile is the fingerprint recorded, which is
+ * what later lets the clone be reset. Safe to repeat: refs are named by run, epoch and a rising number.
+ */
+export async function rescue(
+  context: FleetContext,
+  worker: Worker,
+  run: { runId: RunId; epoch: number },
+  transport: Transport,
+): Promise<Rescued> {
+  const { provisioner, store } = context;
+  const mirror = new Mirror(context.mirrors, worker.repo);
+  await mirror.ensure();
+  const number = context.clock.now();
+  const saved = await provisioner.save(transport, {
+    epoch: run.epoch,
+    run: run.runId,
+    number,
+    repo: worker.repo,
+  });
+  if (!saved.complete) {
+    const first = saved.unsaved[0];
+    const reason =
+      first === undefined
+        ? "the snapshot failed"
+        : `${first.path} could not be saved: ${first.why}`;
+    return { kind: "not-rescued", reason, saved };
+  }
+  context.failpoint("after-save");
+  if (saved.refs.length > 0) {
+    const stream = await provisioner.bundleRefs(transport, {
+      repo: worker.repo,
+      prefix: `refs/orchestrator/${run.runId}/${run.epoch}/${number}`,
+      have: await mirror.tips(),
+    });
+    await mirror.takeBundle(
+      stream.bytes,
+      join(context.mirrors, `${context.ids.next("bundle")}.tmp`),
+    );
+    const ended = await stream.result;
+    if (ended.code !== 0 || !(await mirror.has(saved.refs.map((ref) => ref.sha)))) {
+      return {
+        kind: "not-rescued",
+        reason: "the snapshot did not arrive whole in the mirror",
+        saved,
+      };
+    }
+  }
+  const again = await provisioner.fingerprint(transport, worker.repo);
+  if (saved.fingerprint === null || again !== saved.fingerprint) {
+    return { kind: "not-rescued", reason: "the clone changed while it was saved", saved };
+  }
+  await store.mutate((tx) => noteWorker(tx, worker.worker_id, { saved_fingerprint: again }), {
+    quiet: true,
+  });
+  return { kind: "rescued", saved, snapshot: worktreeRef(saved) };
+}
+
+/** The ref that holds the main work tree, files not committed included. */
+function worktreeRef(saved: Saved): string | null {
+  const main =
+    saved.refs.find((ref) => /\/(worktree|work|tree)(\/|$)/.test(ref.name)) ?? saved.refs[0];
+  return main?.sha ?? null;
+}
