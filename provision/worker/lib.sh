@@ -1,0 +1,180 @@
+# shellcheck shell=sh
+# Shared by every worker script: . "${0%/*}/lib.sh"
+#
+# A function that computes something leaves it in REPLY, so that no process is started for it. Functions take care of
+# nothing but their own arguments: names from outside are checked with is_name or is_number first.
+
+# SC2034: REPLY and the paths are for the scripts that source this file.
+# shellcheck disable=SC2034
+
+set -u
+
+TAB='	'
+NL='
+'
+SO=$HOME/.orchestrator
+SO_RUNS=$SO/runs
+SO_JOBS=$SO/jobs
+SO_FACTS=$SO/facts
+SO_AUTH=$SO/auth
+SO_LOCKS=$SO/locks
+SO_FENCE=$SO/fence
+
+# Where these scripts are. The bundle's own folder, not the link `bin` that a newer bundle may move: a job that runs on
+# keeps the scripts it began with.
+{ read -r SO_VERSION; } 2>/dev/null <"${0%/*}/VERSION" || SO_VERSION=
+SO_BIN=$SO/bundles/$SO_VERSION
+[ -n "$SO_VERSION" ] && [ -d "$SO_BIN" ] || SO_BIN=${0%/*}
+case $SO_BIN in /*) ;; *) SO_BIN=$PWD/$SO_BIN ;; esac
+
+# so_home: makes the folders below ~/.orchestrator, 0700.
+so_home() {
+  [ -d "$SO_LOCKS" ] && return
+  # SC2174: the parents are there, or made on the line before.
+  # shellcheck disable=SC2174
+  mkdir -p -m 0700 "$SO" || exit 70
+  # shellcheck disable=SC2174
+  mkdir -p -m 0700 "$SO_FENCE" "$SO_JOBS" "$SO_RUNS" "$SO_AUTH" "$SO_FACTS" "$SO/objects" "$SO_LOCKS" || exit 70
+}
+
+# die CODE MESSAGE...: the message to stderr, cleaned.
+die() {
+  die_code=$1
+  shift
+  clean_text "$*"
+  printf '%s\n' "$REPLY" >&2
+  exit "$die_code"
+}
+
+# is_name TEXT: a repo, session, run or job name: [a-z0-9][a-z0-9-]*, at most 100 characters.
+is_name() {
+  case $1 in '' | -* | *[!abcdefghijklmnopqrstuvwxyz0123456789-]*) return 1 ;; esac
+  [ "${#1}" -le 100 ]
+}
+
+# is_number TEXT: decimal, without sign, at most 15 digits.
+is_number() {
+  case $1 in '' | *[!0123456789]*) return 1 ;; esac
+  [ "${#1}" -le 15 ]
+}
+
+# check_bundle HASH: exit 78 when these scripts are of another bundle.
+check_bundle() {
+  [ "$1" = "$SO_VERSION" ] || exit 78
+}
+
+# fence_highest: the highest epoch seen, 0 when none.
+fence_highest() {
+  for fence_file in "$SO_FENCE"/*; do :; done
+  fence_file=${fence_file##*/}
+  REPLY=${fence_file#"${fence_file%%[!0]*}"}
+  is_number "$REPLY" || REPLY=0
+}
+
+# fence_check EPOCH: notes the epoch, then exits 75 and prints `fenced HIGHEST` when a higher one was seen.
+fence_check() {
+  is_number "$1" || die 64 "the epoch is not a number: $1"
+  so_home
+  fence_own=$1
+  while [ "${#fence_own}" -lt 15 ]; do fence_own=0$fence_own; done
+  { : >"$SO_FENCE/$fence_own"; } 2>/dev/null || die 70 "cannot write the fence"
+  set -- "$SO_FENCE"/*
+  for fence_file in "$@"; do :; done
+  if [ "${fence_file##*/}" != "$fence_own" ]; then
+    fence_highest
+    printf 'fenced\t%s\n' "$REPLY"
+    exit 75
+  fi
+  # Only names lower than the own one go, so the highest never does.
+  if [ $# -gt 40 ]; then
+    for fence_file in "$@"; do
+      [ "${fence_file##*/}" = "$fence_own" ] || rm -f -- "$fence_file"
+    done
+  fi
+}
+
+# clean_text TEXT: control characters replaced by `?`.
+clean_text() {
+  REPLY=$1
+  case $1 in
+    *[[:cntrl:]]*) REPLY=$(printf '%s' "$1" | LC_ALL=C tr '\001-\037\177' '?') ;;
+  esac
+}
+
+# clean_lines: the same as a filter, keeping newlines.
+clean_lines() {
+  LC_ALL=C tr '\000-\011\013-\037\177' '?'
+}
+
+# now_ms: wall time, ms since 1970 (one process; second resolution without GNU date).
+now_ms() {
+  REPLY=$(date +%s%3N)
+  case $REPLY in *[!0123456789]*) REPLY=$(date +%s)000 ;; esac
+}
+
+# uptime_ms: ms since boot, to 10 ms; without a process.
+uptime_ms() {
+  read -r REPLY uptime_idle </proc/uptime
+  uptime_fraction=${REPLY#*.}
+  REPLY=${REPLY%.*}${uptime_fraction}0
+  REPLY=${REPLY#"${REPLY%%[!0]*}"}
+}
+
+boot_id() {
+  read -r REPLY </proc/sys/kernel/random/boot_id
+}
+
+# proc_stat PID: sets PROC_STATE, PROC_SESSION and PROC_START (clock ticks since boot); fails when there is no such process.
+proc_stat() {
+  is_number "$1" || return 1
+  stat_text=
+  # The name in the second field may hold blanks, brackets and newlines.
+  { while IFS= read -r stat_line; do stat_text=$stat_text$stat_line; done; } 2>/dev/null <"/proc/$1/stat" || return 1
+  [ -n "$stat_text" ] || return 1
+  # shellcheck disable=SC2086 # fields
+  set -- ${stat_text##*) }
+  [ $# -ge 20 ] || return 1
+  PROC_STATE=$1
+  PROC_SESSION=$4
+  shift 19
+  PROC_START=$1
+}
+
+# proc_starttime PID
+proc_starttime() {
+  proc_stat "$1" || return 1
+  REPLY=$PROC_START
+}
+
+# proc_alive PID STARTTIME BOOT_ID: whether exactly that process runs (a zombie does not).
+proc_alive() {
+  boot_id
+  [ "$3" = "$REPLY" ] || return 1
+  proc_stat "$1" || return 1
+  [ "$PROC_START" = "$2" ] || return 1
+  case $PROC_STATE in Z | X | x) return 1 ;; esac
+}
+
+# lock NAME / unlock: a short-lived lock; the kernel frees it when its holder dies. One at a time (file descriptor 9):
+# start long-lived processes with 9>&-.
+lock() {
+  exec 9>"$SO_LOCKS/$1" || exit 70
+  flock -x 9 || exit 70
+}
+unlock() {
+  exec 9>&-
+}
+
+# own_file PATH CONTENT...: writes the lines to a new file 0600 and renames it into place.
+own_file() {
+  own_path=$1
+  shift
+  (umask 077 && printf '%s\n' "$@" >"$own_path.$$") && mv -f -- "$own_path.$$" "$own_path" && return
+  rm -f -- "$own_path.$$"
+  return 1
+}
+
+# tm ARGS...: a tmux client. -u: without it a hostile window name can end the server.
+tm() {
+  tmux -u "$@"
+}
