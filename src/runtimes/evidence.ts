@@ -7,6 +7,8 @@ export interface Reading<T> {
   readonly value: T;
   readonly at: number;
   readonly up: number;
+  /** When it took this value (phase, registry status, alive): `at` of the first of equal readings in a row. */
+  readonly since: number;
 }
 
 export interface TurnReading {

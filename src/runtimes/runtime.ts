@@ -31,7 +31,7 @@ export interface EncodedMessage {
   readonly form: MessageForm;
   /** The text the agent's own hook will show. */
   readonly sent: string;
-  /** For `file`: content to place at `runs/<run>/message-<seq>` before the launch. */
+  /** For `file`: content to place at `runs/<run>/message-<seq>` before the launch (`messageFiles` names both files). */
   readonly file: string | null;
 }
 
@@ -62,8 +62,9 @@ export interface LaunchInput {
 }
 
 /**
- * How the launcher starts the agent. The message is not in `argv`: the launcher appends it as last argument from its file
- * (`appendMessage`), exactly, without a shell in between.
+ * How the launcher starts the agent. The message is not in `argv`: with `appendMessage` the launcher appends the bytes of
+ * `messageFiles(message, seq).argument` (encode.ts) as last argument, exactly, without a shell in between. `env` holds
+ * defaults: the repo's own `env` wins over it. Throws `invalid_config` for a flag that the runtime must set itself.
  */
 export interface LaunchPlan {
   readonly argv: readonly string[];

@@ -22,7 +22,12 @@ export type Signal =
       readonly runtimeSessionId: string | null;
       readonly transcriptPath: string | null;
     }
-  | { readonly kind: "prompt_submitted"; readonly text: string; readonly foreign: boolean }
+  | {
+      readonly kind: "prompt_submitted";
+      readonly text: string;
+      /** False: the program made it itself (the result of a background task). True: ours, or else a person typed it. */
+      readonly foreign: boolean;
+    }
   | { readonly kind: "activity"; readonly what: string }
   | { readonly kind: "permission_asked"; readonly what: string }
   | { readonly kind: "input_asked"; readonly what: string }
