@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { MAX_NAME_LENGTH } from "../domain/names.ts";
+import { MAX_NAME_LENGTH, splitWorkerName } from "../domain/names.ts";
 
 /*
  * `~/.sprite-orchestrator/config.yaml`. Every field is described where it is declared; the JSON Schema and the
@@ -158,10 +158,21 @@ const defaultsSchema = z
   .partial()
   .describe("Values for every repo that does not set them itself; env is merged name by name");
 
+/** `kite-2` beside `kite` could be meant as its second worker. */
+function refuseWorkerNames(repos: Readonly<Record<string, unknown>>, context: z.RefinementCtx) {
+  for (const repo of Object.keys(repos)) {
+    const owner = splitWorkerName(repo)?.repo;
+    if (owner === undefined || !Object.hasOwn(repos, owner)) continue;
+    const message = `could be taken for a worker of repo ${owner}`;
+    context.addIssue({ code: "custom", path: [repo], message });
+  }
+}
+
 export const configSchema = z
   .strictObject({
     repos: z
       .record(name, repoSchema)
+      .superRefine(refuseWorkerNames)
       .default({})
       .describe("The repositories, by the name of their pool"),
     defaults: defaultsSchema.optional(),

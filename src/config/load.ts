@@ -4,7 +4,7 @@ import { OrchestratorError } from "../domain/errors.ts";
 import { type Config, configSchema } from "./config.ts";
 import type { Override } from "./env.ts";
 import { invalidConfig, type Located, type Problem, problemsOf, valueAt } from "./problems.ts";
-import { parseYaml, type YamlText } from "./yaml-text.ts";
+import { parseYaml, type Position, type YamlText } from "./yaml-text.ts";
 
 /** A configuration is text that a person wrote; more than this (bytes) is a mistake. */
 const MAX_BYTES = 1024 * 1024;
@@ -33,29 +33,38 @@ export function parseConfig(
 ): ParsedConfig {
   const result = parseYaml(text);
   if (result.kind === "broken") {
-    const problems = result.problems.slice(0, 20);
-    throw invalidConfig(
-      file,
-      problems.map(({ line, column, message }) => {
-        return { path: "", line, column, what: `not valid YAML: ${message}` };
-      }),
-    );
+    const problems = result.problems.slice(0, 20).map(({ line, column, message }) => {
+      return { path: "", line, column, what: `not valid YAML: ${message}` };
+    });
+    throw invalidConfig(file, problems);
   }
   const { yaml } = result;
-  const place = (problem: Located): Problem => ({ ...problem, ...yaml.position(problem.keys) });
-  const raw = withoutNulls(yaml.value ?? {}, []);
-  const written = check(raw, file, place);
-  if (written.defaults === undefined && overrides.length === 0) {
-    return { config: sealed(written), yaml };
-  }
+  const position = yaml.position;
+  return { config: checkConfig(yaml.value ?? {}, file, { overrides, position }), yaml };
+}
+
+/** Pure: checks plain values, as YAML or JSON gives them, and applies `defaults` and overrides. */
+export function checkConfig(
+  value: unknown,
+  file: string,
+  options: {
+    readonly overrides?: readonly Override[];
+    readonly position?: (path: readonly PropertyKey[]) => Position;
+  } = {},
+): Config {
+  const { overrides = [], position } = options;
+  const place = (problem: Located): Problem => ({ ...problem, ...position?.(problem.keys) });
+  const raw = withoutNulls(value, []);
+  // As written first, so that a mistake in `defaults` is reported there.
+  check(raw, file, place);
   const merged = applyDefaults(raw);
   const config = check(merged, file, place);
-  if (overrides.length === 0) return { config: sealed(config), yaml };
+  if (overrides.length === 0) return sealed(config);
   const overridden = check(applyOverrides(merged, overrides), "environment", (problem) => {
     const source = overrides.find(({ field }) => field.join(".") === problem.keys.join("."));
     return { ...problem, path: source?.variable ?? problem.path };
   });
-  return { config: sealed(overridden), yaml };
+  return sealed(overridden);
 }
 
 function check(raw: unknown, file: string, place: (problem: Located) => Problem): Config {
