@@ -108,6 +108,8 @@ export interface RunsTable {
   resumes: RunId | null;
   /** Number of the latest intended launch; 0 before the first. */
   launch: number;
+  /** When the latest launch was intended. */
+  launched_at: number | null;
   branch: string | null;
   base_commit: string | null;
   /** JSON of where the run lives on its worker (home, clone, uid, boot id), once prepared. */
