@@ -228,6 +228,7 @@ async function intendLaunch(
     await moveRun(tx, run, "launch_intended", {
       patch: {
         launch,
+        launched_at: tx.now,
         branch: prepared.branch ?? run.branch,
         base_commit: prepared.base ?? run.base_commit,
         place: JSON.stringify(prepared),

@@ -153,6 +153,7 @@ async function insertRun(
       runtime_session_id: input.resumes?.runtime_session_id ?? context.ids.uuid(),
       resumes: input.resumes?.run_id ?? null,
       launch: 0,
+      launched_at: null,
       branch: input.resumes?.branch ?? null,
       base_commit: input.resumes?.base_commit ?? null,
       place: null,

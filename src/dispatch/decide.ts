@@ -1,0 +1,91 @@
+import type { StatusVerdict } from "../domain/status.ts";
+import type { Receipt } from "../domain/message.ts";
+import type { RunState } from "../domain/run.ts";
+import type { Evidence } from "../runtimes/evidence.ts";
+
+/** What the supervisor looks at in one moment of a launched, active or blocked run. */
+export interface Moment {
+  readonly now: number;
+  readonly state: RunState;
+  readonly reason: string | null;
+  readonly verdict: StatusVerdict;
+  readonly evidence: Evidence;
+  readonly launch: number;
+  readonly launchedAt: number;
+  /** Receipt of the message that the latest launch carries. */
+  readonly receipt: Receipt | null;
+  /** A follow-up waits for the turn to end. */
+  readonly followUpWaits: boolean;
+  readonly confirmMs: number;
+  /** The runtime can continue a conversation; where it cannot, a failed turn is the end. */
+  readonly resumes: boolean;
+}
+
+export type Decision =
+  | { readonly kind: "wait" }
+  | { readonly kind: "block"; readonly reason: string; readonly receipt: Receipt | null }
+  | { readonly kind: "active-again" }
+  | { readonly kind: "next-message" }
+  | {
+      readonly kind: "finish";
+      readonly outcome: "completed" | "failed";
+      readonly reason: string | null;
+    }
+  /** The agent's process is gone without having shown the prompt: prove it, then fail. */
+  | { readonly kind: "prove-never-started" };
+
+const WAIT: Decision = { kind: "wait" };
+
+/** How long an agent may be unheard before its run says so (ms). */
+export const UNREACHABLE_AFTER_MS = 45_000;
+
+/** What follows from the facts, by reference/states.md. Pure. */
+export function decide(moment: Moment): Decision {
+  if (moment.receipt !== "accepted" && moment.receipt !== null) return decideUndelivered(moment);
+  const { verdict } = moment;
+  switch (verdict.status) {
+    case "completed":
+      return moment.followUpWaits
+        ? { kind: "next-message" }
+        : { kind: "finish", outcome: "completed", reason: null };
+    case "running":
+    case "starting":
+      return moment.state === "blocked" ? { kind: "active-again" } : WAIT;
+    case "waiting":
+    case "interrupted":
+      if (moment.followUpWaits) return { kind: "next-message" };
+      return moment.state === "blocked" ? { kind: "active-again" } : WAIT;
+    case "error":
+      if (!moment.resumes) return { kind: "finish", outcome: "failed", reason: verdict.reason };
+      return block(moment, verdict.reason);
+    case "blocked":
+      return block(moment, verdict.reason);
+    case "stale":
+    case "unknown":
+      return moment.now - (moment.evidence.lastAt ?? moment.launchedAt) > UNREACHABLE_AFTER_MS
+        ? block(moment, `unreachable: ${verdict.reason}`)
+        : WAIT;
+  }
+}
+
+/** The launch is intended, and the agent has not shown that it has the message. */
+function decideUndelivered(moment: Moment): Decision {
+  const { verdict, evidence } = moment;
+  if (verdict.status === "blocked") return block(moment, verdict.reason, "blocked");
+  const heard = evidence.launch >= moment.launch;
+  if (heard && evidence.process?.value.alive === false) {
+    return moment.state === "launched"
+      ? { kind: "prove-never-started" }
+      : block(moment, verdict.reason, "unknown");
+  }
+  if (moment.now - moment.launchedAt > moment.confirmMs) {
+    return block(moment, `delivery not confirmed: ${verdict.reason}`, "unknown");
+  }
+  return WAIT;
+}
+
+function block(moment: Moment, reason: string, receipt: Receipt | null = null): Decision {
+  // Said once: a blocked run is moved again only when there is something new to say.
+  if (moment.state === "blocked" && moment.reason === reason) return WAIT;
+  return { kind: "block", reason, receipt };
+}

@@ -1,0 +1,235 @@
+import { OrchestratorError } from "../domain/errors.ts";
+import { cleanText } from "../domain/text.ts";
+import { repoConfig, runtimeOf } from "../fleet/context.ts";
+import { rescue, type Rescued } from "../fleet/rescue.ts";
+import { findWorker, moveWorker, type Worker } from "../fleet/workers.ts";
+import type { WorkReport } from "../provisioner/provisioner.ts";
+import type { Usage } from "../runtimes/runtime.ts";
+import type { Transport } from "../transport/transport.ts";
+import { TransportError } from "../transport/transport-error.ts";
+import type { DispatchContext } from "./context.ts";
+import { placeOf } from "./launch.ts";
+import { evidenceOf, moveRun, type Run } from "./runs.ts";
+
+/** Largest part of a transcript that is read for usage (bytes). */
+const MAX_TRANSCRIPT = 64 * 1024 * 1024;
+/** How long an unreachable worker is waited for before its run ends as `unrescued` (ms). */
+const RESCUE_PATIENCE_MS = 120_000;
+
+export interface RunReport {
+  readonly summary: string | null;
+  readonly commits: readonly { readonly sha: string; readonly subject: string }[];
+  readonly files_changed: number;
+  readonly insertions: number;
+  readonly deletions: number;
+  readonly duration_ms: number | null;
+  readonly input_tokens: number | null;
+  readonly output_tokens: number | null;
+  readonly cache_read_tokens: number | null;
+  readonly cache_write_tokens: number | null;
+  readonly cost_usd: number | null;
+  readonly model: string | null;
+  readonly snapshot: string | null;
+  readonly pushed: string | null;
+  readonly skipped: readonly string[];
+}
+
+interface Findings {
+  readonly rescued: Rescued | null;
+  readonly work: WorkReport | null;
+  readonly usage: Usage | null;
+  readonly pushed: string | null;
+}
+
+const NOTHING: Findings = { rescued: null, work: null, usage: null, pushed: null };
+
+/**
+ * Ends a run: saves the work into the mirror and proves it, gathers the report, then commits the end together with the worker's release. A
+ * worker that cannot be reached is waited for; after that the run ends as `unrescued` and the worker is set aside, never reused.
+ */
+export async function finish(context: DispatchContext, run: Run): Promise<void> {
+  const worker =
+    run.worker_id === null ? null : await findWorker(context.fleet.store.db, run.worker_id);
+  const findings =
+    worker === null || run.launch === 0 ? NOTHING : await gather(context, run, worker);
+  if (findings === undefined) return;
+  context.fleet.failpoint("before-report");
+  await commitEnd(context, run, worker, findings);
+  context.fleet.failpoint("after-report");
+}
+
+/** Undefined: try again later. */
+async function gather(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+): Promise<Findings | undefined> {
+  try {
+    const transport = await context.connections.reach(worker.worker_id);
+    const rescued = await rescue(
+      context.fleet,
+      worker,
+      { runId: run.run_id, epoch: run.epoch ?? worker.epoch },
+      transport,
+    );
+    return {
+      rescued,
+      work: await workOf(context, run, worker, transport),
+      usage: await usageOf(context, run, transport),
+      pushed: await pushIfAsked(context, run, transport),
+    };
+  } catch (error) {
+    const patience = context.fleet.clock.now() - run.updated_at > RESCUE_PATIENCE_MS;
+    const lost =
+      error instanceof TransportError ||
+      (error instanceof OrchestratorError && error.code === "unreachable");
+    if (!lost || !patience) throw error;
+    return {
+      ...NOTHING,
+      rescued: { kind: "not-rescued", reason: "the worker cannot be reached", saved: null },
+    };
+  }
+}
+
+async function workOf(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  transport: Transport,
+): Promise<WorkReport | null> {
+  if (run.base_commit === null) return null;
+  return context.fleet.provisioner.report(transport, worker.repo, run.base_commit);
+}
+
+async function usageOf(
+  context: DispatchContext,
+  run: Run,
+  transport: Transport,
+): Promise<Usage | null> {
+  const runtime = runtimeOf(context.fleet, run.runtime);
+  const { transcriptPath } = evidenceOf(run);
+  if (!runtime.capabilities.reportsUsage || transcriptPath === null) return null;
+  // The path came from the worker: only a file below the agent's own home is read.
+  if (!transcriptPath.startsWith(`${placeOf(run).home}/`) || transcriptPath.includes("/../"))
+    return null;
+  const transcript = await context.fleet.provisioner.readTail(
+    transport,
+    transcriptPath,
+    MAX_TRANSCRIPT,
+  );
+  return transcript === null ? null : runtime.usage(transcript);
+}
+
+async function pushIfAsked(
+  context: DispatchContext,
+  run: Run,
+  transport: Transport,
+): Promise<string | null> {
+  if (
+    repoConfig(context.fleet, run.repo).push !== "branch" ||
+    run.branch === null ||
+    run.outcome !== "completed"
+  )
+    return null;
+  const pushed = await context.fleet.provisioner.push(transport, run.repo, run.branch);
+  return pushed.kind === "pushed" ? pushed.sha : `failed: ${cleanText(pushed.why, 300)}`;
+}
+
+function toReport(run: Run, findings: Findings, now: number): RunReport {
+  const { rescued, work, usage, pushed } = findings;
+  const evidence = evidenceOf(run);
+  const saved = rescued?.saved ?? null;
+  return {
+    summary: evidence.summary,
+    commits: (work?.commits ?? [])
+      .slice(0, 200)
+      .map(({ sha, subject }) => ({ sha, subject: cleanText(subject, 200) })),
+    files_changed: work?.files ?? 0,
+    insertions: work?.insertions ?? 0,
+    deletions: work?.deletions ?? 0,
+    duration_ms: run.started_at === null ? null : now - run.started_at,
+    input_tokens: usage?.inputTokens ?? null,
+    output_tokens: usage?.outputTokens ?? null,
+    cache_read_tokens: usage?.cacheReadTokens ?? null,
+    cache_write_tokens: usage?.cacheWriteTokens ?? null,
+    cost_usd: evidence.costUsd ?? usage?.costUsd ?? null,
+    model: usage?.model ?? null,
+    snapshot: rescued?.kind === "rescued" ? rescued.snapshot : null,
+    pushed,
+    skipped: (saved?.skipped ?? [])
+      .slice(0, 100)
+      .map(({ why, path }) => `${cleanText(path, 200)}: ${cleanText(why, 100)}`),
+  };
+}
+
+async function commitEnd(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker | null,
+  findings: Findings,
+): Promise<void> {
+  const outcome = run.outcome ?? "failed";
+  const unrescued = findings.rescued?.kind === "not-rescued" ? findings.rescued.reason : null;
+  await context.fleet.store.mutate(async (tx) => {
+    const report = toReport(run, findings, tx.now);
+    const event =
+      outcome === "completed"
+        ? "reported_completed"
+        : outcome === "cancelled"
+          ? "reported_cancelled"
+          : "reported_failed";
+    await moveRun(tx, run, event, {
+      patch: {
+        report: JSON.stringify(report),
+        head_commit: findings.rescued?.saved?.head ?? null,
+        unrescued: unrescued === null ? 0 : 1,
+      },
+      kind: "run.finished",
+      payload: {
+        state: outcome,
+        reason: run.reason,
+        summary: report.summary,
+        commits: report.commits.length,
+        files_changed: report.files_changed,
+        insertions: report.insertions,
+        deletions: report.deletions,
+        duration_ms: report.duration_ms,
+        input_tokens: report.input_tokens,
+        output_tokens: report.output_tokens,
+        cost_usd: report.cost_usd,
+        unrescued: unrescued !== null,
+      },
+    });
+    if (worker !== null)
+      await releaseWorker(tx, run, await findWorker(tx.db, worker.worker_id), unrescued);
+  });
+}
+
+async function releaseWorker(
+  tx: Parameters<typeof moveRun>[0],
+  run: Run,
+  worker: Worker,
+  unrescued: string | null,
+): Promise<void> {
+  const last = { last_run_id: worker.last_run_id };
+  if (worker.allocation === "preparing") {
+    await moveWorker(tx, worker, "step_failed", {
+      ...last,
+      reason: run.reason ?? "its set-up was not finished",
+    });
+  } else if (worker.allocation === "claimed") {
+    if (unrescued !== null) {
+      await moveWorker(tx, worker, "release_unrescued", {
+        ...last,
+        reason: `unrescued: ${unrescued}`,
+      });
+    } else if (run.launch === 0 && run.outcome === "failed") {
+      await moveWorker(tx, worker, "release_unrescued", {
+        ...last,
+        reason: run.reason ?? "its set-up failed",
+      });
+    } else {
+      await moveWorker(tx, worker, "release", last);
+    }
+  }
+}

@@ -1,0 +1,148 @@
+import { z } from "zod";
+import { OrchestratorError } from "../domain/errors.ts";
+import { runtimeOf, repoConfig, sessionName } from "../fleet/context.ts";
+import { findWorker } from "../fleet/workers.ts";
+import type { Prepared } from "../fleet/prepare.ts";
+import type { StartResult, WorkerFile } from "../provisioner/provisioner.ts";
+import { hashText } from "../runtimes/fold.ts";
+import type { LaunchPlan } from "../runtimes/runtime.ts";
+import { execScript } from "../provisioner/exec-script.ts";
+import type { Transport } from "../transport/transport.ts";
+import type { DispatchContext } from "./context.ts";
+import { messageOf, type Message, type Run } from "./runs.ts";
+
+const place = z.object({
+  home: z.string(),
+  uid: z.number(),
+  bootId: z.string(),
+  path: z.string(),
+  base: z.string().nullable(),
+  branch: z.string().nullable(),
+});
+
+/** Where the run lives on its worker. */
+export function placeOf(run: Run): Prepared {
+  if (run.place === null)
+    throw new OrchestratorError("internal", `run ${run.run_id} was never prepared`);
+  return place.parse(JSON.parse(run.place));
+}
+
+/**
+ * Starts the run's latest intended launch, or finds it started: the gate on the worker decides, so calling again is safe at any time.
+ * Records first what text the agent will be shown to have received.
+ */
+export async function ensureStarted(
+  context: DispatchContext,
+  run: Run,
+  transport: Transport,
+): Promise<StartResult> {
+  const { fleet } = context;
+  const message = await messageOf(fleet.store.db, run.run_id, run.launch);
+  const files = await launchFiles(context, run, message);
+  fleet.failpoint("before-start");
+  const result = await fleet.provisioner.start(transport, {
+    epoch: run.epoch ?? 0,
+    run: run.run_id,
+    launch: run.launch,
+    session: sessionName(run.repo),
+    files,
+  });
+  fleet.failpoint("after-start");
+  return result;
+}
+
+async function launchFiles(
+  context: DispatchContext,
+  run: Run,
+  message: Message | undefined,
+): Promise<WorkerFile[]> {
+  const { fleet } = context;
+  const runtime = runtimeOf(fleet, run.runtime);
+  const { home, uid, path } = placeOf(run);
+  const where = { runId: run.run_id, seq: message?.seq ?? 0, home };
+  const encoding = message === undefined ? undefined : runtime.encode(message.body, where);
+  if (encoding?.kind === "refused") {
+    throw new OrchestratorError(
+      "delivery_unconfirmed",
+      `the message cannot be delivered: ${encoding.reason}`,
+    );
+  }
+  const encoded = encoding?.message ?? null;
+  if (message !== undefined && encoded !== null) {
+    await recordEncoding(context, run, message, encoded.sent, encoded.form);
+  }
+  const worker = run.worker_id === null ? null : await findWorker(fleet.store.db, run.worker_id);
+  const plan = runtime.launch({
+    runId: run.run_id,
+    launch: run.launch,
+    seq: where.seq,
+    runtimeSessionId: run.runtime_session_id ?? "",
+    resume: run.launch > 1 || run.resumes !== null,
+    message: encoded,
+    mode: run.mode,
+    flags: repoConfig(fleet, run.repo).flags,
+    cwd: path,
+    home,
+    root: uid === 0,
+    worker: worker?.name ?? "",
+  });
+  return toFiles(
+    run,
+    plan,
+    path,
+    encoded === null ? null : { seq: where.seq, sent: encoded.sent, file: encoded.file },
+    repoConfig(fleet, run.repo).env,
+  );
+}
+
+function toFiles(
+  run: Run,
+  plan: LaunchPlan,
+  cwd: string,
+  message: { seq: number; sent: string; file: string | null } | null,
+  repoEnv: Readonly<Record<string, string>>,
+): WorkerFile[] {
+  const bytes = (text: string) => new Uint8Array(Buffer.from(text));
+  const argument = message === null ? null : `prompt-${run.launch}`;
+  const files: WorkerFile[] = Object.entries(plan.files).map(([name, content]) => ({
+    name,
+    content: bytes(content),
+    mode: 0o600,
+  }));
+  if (message !== null && argument !== null) {
+    files.push({ name: argument, content: bytes(message.sent), mode: 0o600 });
+    if (message.file !== null) {
+      files.push({ name: `message-${message.seq}`, content: bytes(message.file), mode: 0o600 });
+    }
+  }
+  const script = execScript({
+    cwd,
+    env: { ...repoEnv, ...plan.env },
+    argv: plan.argv,
+    auth: run.repo,
+    message: plan.appendMessage ? argument : null,
+  });
+  files.push({ name: `exec-${run.launch}`, content: bytes(script), mode: 0o600 });
+  return files;
+}
+
+async function recordEncoding(
+  context: DispatchContext,
+  run: Run,
+  message: Message,
+  sent: string,
+  form: Message["form"],
+): Promise<void> {
+  const { hash, bytes } = hashText(sent);
+  if (message.sent_hash === hash) return;
+  await context.fleet.store.mutate(
+    (tx) =>
+      tx.db
+        .updateTable("messages")
+        .set({ sent_hash: hash, sent_bytes: bytes, form })
+        .where("run_id", "=", run.run_id)
+        .where("seq", "=", message.seq)
+        .execute(),
+    { quiet: true },
+  );
+}
