@@ -4,7 +4,7 @@ import { allocate, type Plan, type PoolSnapshot, type WorkerFacts } from "../fle
 import { findWorker, moveWorker, poolFacts, reserveWorker } from "../fleet/workers.ts";
 import { asWorkerId, type RunId, type WorkerId } from "../domain/ids.ts";
 import { workerName } from "../domain/names.ts";
-import type { Tx } from "../store/store.ts";
+import type { Db, Tx } from "../store/store.ts";
 import { moveRun, type Run } from "./runs.ts";
 
 /** What must be read from the provider before the transaction, since a transaction awaits nothing else. */
@@ -50,18 +50,18 @@ export async function assignQueued(
 
 /** The pool as this transaction sees it. */
 export async function snapshotPool(
-  tx: Pick<Tx, "db" | "now">,
+  at: { readonly db: Db; readonly now: number },
   context: Pick<FleetContext, "config">,
   repo: string,
   facts: PoolFacts,
 ): Promise<PoolSnapshot> {
   return {
     repo,
-    now: tx.now,
+    now: at.now,
     maxWorkers: repoConfig(context, repo).maxWorkers ?? null,
     capacity: facts.capacity,
     foreignNumbers: facts.foreignNumbers,
-    workers: await poolFacts(tx.db, repo),
+    workers: await poolFacts(at.db, repo),
   };
 }
 

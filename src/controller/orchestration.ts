@@ -1,0 +1,99 @@
+import type { Orchestration, DispatchRequest } from "../operations/services.ts";
+import type { PlanView, RunView, WorkerView } from "../operations/views.ts";
+import { viewRun } from "../operations/run-views.ts";
+import { viewWorker } from "../operations/worker-views.ts";
+import { cancelRun, resumeRun, retryRun, sendToRun } from "../dispatch/commands.ts";
+import type { DispatchContext } from "../dispatch/context.ts";
+import type { Dispatcher } from "../dispatch/dispatcher.ts";
+import { snapshotPool } from "../dispatch/assign.ts";
+import { findRun } from "../dispatch/runs.ts";
+import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
+import { allocate } from "../fleet/allocate.ts";
+import { attachWorker, busyWorker, execOnWorker } from "../fleet/operate.ts";
+import { destroyWorker } from "../fleet/destroy.ts";
+import { makeReady, reserveIdleWorker, setUpAgain } from "../fleet/ready.ts";
+import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
+import { repoConfig } from "../fleet/context.ts";
+import type { ConfigSource } from "./config-source.ts";
+
+export interface OrchestrationOptions {
+  readonly dispatch: DispatchContext;
+  readonly dispatcher: Dispatcher;
+  readonly configSource: ConfigSource;
+  readonly signal: AbortSignal;
+  stop(): void;
+}
+
+/** The controller's answers to the doors, by the rooms that know. */
+export function orchestration(options: OrchestrationOptions): Orchestration {
+  const { dispatch, dispatcher, configSource, signal } = options;
+  const { fleet, connections, seeds } = dispatch;
+  const { store, clock } = fleet;
+  const shownRun = async (runId: string): Promise<RunView> =>
+    viewRun(store.db, await findRun(store.db, runId), clock.now());
+  const shownWorker = async (worker: Worker): Promise<WorkerView> =>
+    viewWorker(store.db, await findWorker(store.db, worker.worker_id), clock.now());
+  const byName = (name: string) => findWorkerByName(store.db, name);
+
+  return {
+    async plan({ repo, worker }): Promise<PlanView> {
+      await configSource.refresh();
+      repoConfig(fleet, repo);
+      const facts = await dispatcher.poolFacts(repo);
+      const plan = allocate(
+        await snapshotPool({ db: store.db, now: clock.now() }, fleet, repo, facts),
+        worker ?? null,
+      );
+      return {
+        kind: plan.kind,
+        worker: plan.kind === "use" || plan.kind === "create" ? plan.name : null,
+        reason: plan.reason,
+        considered: [...plan.considered],
+      };
+    },
+    async dispatch(request: DispatchRequest) {
+      await configSource.refresh();
+      const { resumes, ...rest } = request;
+      const resumed = resumes === undefined ? undefined : await findRun(store.db, resumes);
+      const accepted = await dispatcher.request({ ...rest, resumes: resumed });
+      return { run: await shownRun(accepted.runId), replayed: accepted.replayed };
+    },
+    async cancel(runId) {
+      return shownRun((await cancelRun(dispatch, dispatcher, runId)).run_id);
+    },
+    async retry(runId, requestId) {
+      await configSource.refresh();
+      return shownRun(await retryRun(dispatch, dispatcher, runId, requestId));
+    },
+    async resume(runId, text) {
+      await configSource.refresh();
+      return shownRun((await resumeRun(dispatch, dispatcher, runId, text)).run_id);
+    },
+    async send(target, text, sendOptions) {
+      await configSource.refresh();
+      return shownRun(await sendToRun(dispatch, dispatcher, target, text, sendOptions));
+    },
+    diff: async (runId) => diffOfRun(dispatch, await findRun(store.db, runId)),
+    logs: async (runId, { lines }) => logsOfRun(dispatch, await findRun(store.db, runId), lines),
+    async workerCreate(repo) {
+      await configSource.refresh();
+      const worker = await reserveIdleWorker(fleet, repo, await dispatcher.poolFacts(repo));
+      return shownWorker(await makeReady(fleet, connections, seeds, worker, signal));
+    },
+    async workerSetup(name) {
+      await configSource.refresh();
+      return shownWorker(await setUpAgain(fleet, connections, seeds, await byName(name), signal));
+    },
+    workerBusy: async (name) => busyWorker(fleet, connections, await byName(name)),
+    workerExec: async (name, argv, timeoutMs) =>
+      execOnWorker(connections, await byName(name), argv, timeoutMs),
+    async workerDestroy(name) {
+      const worker = await byName(name);
+      await destroyWorker(fleet, connections, worker);
+      return shownWorker(worker);
+    },
+    workerAttach: async (name) => attachWorker(fleet, connections, await byName(name)),
+    stop: options.stop,
+    liveRuns: () => dispatcher.liveCount,
+  };
+}

@@ -1,0 +1,74 @@
+import { TERMINAL_RUN_STATES } from "../domain/run.ts";
+import { OrchestratorError } from "../domain/errors.ts";
+import { quoteCommand } from "../transport/quote.ts";
+import type { Connections } from "./connections.ts";
+import { providerOf, sessionName, type FleetContext } from "./context.ts";
+import { whyBusy } from "./destroy.ts";
+import type { Worker } from "./workers.ts";
+
+/** What operators do with one worker directly. */
+
+/** Whether somebody or something uses the worker, looked up on it now. */
+export async function busyWorker(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+): Promise<{ busy: boolean; reason: string }> {
+  const live = await context.store.db
+    .selectFrom("runs")
+    .select("run_id")
+    .where("worker_id", "=", worker.worker_id)
+    .where("state", "not in", [...TERMINAL_RUN_STATES])
+    .executeTakeFirst();
+  if (live !== undefined) return { busy: true, reason: `working on ${live.run_id}` };
+  if (worker.allocation !== "free") return { busy: true, reason: worker.allocation };
+  const transport = await connections.reach(worker.worker_id);
+  const busy = whyBusy(await context.provisioner.probe(transport, sessionName(worker.repo)));
+  return busy === null ? { busy: false, reason: "idle" } : { busy: true, reason: busy };
+}
+
+/** Runs a program in the worker's home folder; its exit code is data. */
+export async function execOnWorker(
+  connections: Connections,
+  worker: Worker,
+  argv: readonly string[],
+  timeoutMs: number,
+): Promise<{ code: number | null; stdout: string; stderr: string; truncated: boolean }> {
+  const transport = await connections.reach(worker.worker_id);
+  const { code, stdout, stderr, truncated } = await transport.exec(argv, { timeoutMs });
+  return { code, stdout, stderr, truncated };
+}
+
+/** argv and environment that put the operator's terminal into the worker's tmux. Wakes the worker. */
+export async function attachWorker(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+): Promise<{ argv: string[]; env: Record<string, string>; command: string }> {
+  const provider = providerOf(context, worker.provider);
+  if (provider.attachArgv === undefined || worker.provider_id === null) {
+    throw new OrchestratorError(
+      "invalid_input",
+      `workers of the provider ${provider.id} cannot be attached to yet`,
+    );
+  }
+  const transport = await connections.reach(worker.worker_id);
+  const session = sessionName(worker.repo);
+  const probe = await context.provisioner.probe(transport, session);
+  if (probe.windows.length === 0) {
+    throw new OrchestratorError(
+      "not_found",
+      `worker ${worker.name} has no tmux session ${session} now`,
+      {
+        hint: "it is made when the worker is prepared for its next run",
+      },
+    );
+  }
+  const { argv, env } = provider.attachArgv(worker.provider_id, session);
+  const assignments = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  return {
+    argv: [...argv],
+    env: { ...env },
+    command: quoteCommand(assignments.length === 0 ? argv : ["env", ...assignments, ...argv]),
+  };
+}

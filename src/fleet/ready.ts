@@ -1,0 +1,168 @@
+import { OrchestratorError } from "../domain/errors.ts";
+import { asRunId } from "../domain/ids.ts";
+import { cleanText } from "../domain/text.ts";
+import { allocate } from "./allocate.ts";
+import type { Connections } from "./connections.ts";
+import { providerOf, repoConfig, runtimeOf, sessionName, type FleetContext } from "./context.ts";
+import { ensureCreated } from "./create.ts";
+import { prepare, type Seeds } from "./prepare.ts";
+import { rescue } from "./rescue.ts";
+import { findWorker, moveWorker, poolFacts, reserveWorker, type Worker } from "./workers.ts";
+
+/** How long one preparation may take, clone and set-up included (ms). */
+const READY_TIMEOUT_MS = 60 * 60_000;
+
+/** Reserves the pool's lowest free number for a worker without a run. `nothing_available` at the cap or when the provider is full. */
+export async function reserveIdleWorker(
+  context: FleetContext,
+  repo: string,
+  facts: { capacity: number | null; foreignNumbers: readonly number[] },
+): Promise<Worker> {
+  const { provider, maxWorkers } = repoConfig(context, repo);
+  const { value } = await context.store.mutate(async (tx) => {
+    const workers = await poolFacts(tx.db, repo);
+    const plan = allocate(
+      {
+        repo,
+        now: tx.now,
+        maxWorkers: maxWorkers ?? null,
+        ...facts,
+        // Idle workers are of no use here: one more is wanted.
+        workers: workers.map((worker) => ({ ...worker, cordoned: true })),
+      },
+      null,
+    );
+    if (plan.kind !== "create") {
+      throw new OrchestratorError(
+        "nothing_available",
+        `no worker was created for ${repo}: ${plan.reason}`,
+        { retryable: true },
+      );
+    }
+    return reserveWorker(tx, context.ids, { repo, number: plan.number, provider, runId: null });
+  });
+  return value;
+}
+
+/**
+ * Brings a worker that belongs to no run from `creating` or `preparing` to `free`. A failure leaves it `unready` with the reason; calling
+ * again (after `setup`) goes on from the step that failed, since every step knows when it has nothing to do.
+ */
+export async function makeReady(
+  context: FleetContext,
+  connections: Connections,
+  seeds: Seeds,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<Worker> {
+  let current = worker;
+  if (current.allocation === "creating") {
+    const created = await ensureCreated(context, current);
+    if (created.kind === "not-created") {
+      throw new OrchestratorError(
+        "nothing_available",
+        `worker ${worker.name} was not created: ${created.reason}`,
+      );
+    }
+    current = created.worker;
+  }
+  const repo = repoConfig(context, worker.repo);
+  const runtime = runtimeOf(context, repo.runtime);
+  const provider = providerOf(context, worker.provider);
+  try {
+    const transport = await connections.reach(worker.worker_id);
+    const outcome = await prepare(
+      context,
+      seeds,
+      current,
+      {
+        job: `${worker.worker_id}-${context.ids.next("j")}`,
+        epoch: current.epoch,
+        runtime,
+        mode: repo.permissionMode ?? runtime.defaultMode(provider.capabilities.sharesMachine),
+        runBranch: "",
+        clone: "fresh",
+        former: null,
+        timeoutMs: READY_TIMEOUT_MS,
+        signal,
+      },
+      transport,
+      () => {},
+    );
+    if (outcome.kind !== "ready") {
+      const why =
+        outcome.kind === "lost"
+          ? "the worker restarted while it was being prepared"
+          : `${outcome.step} failed with code ${outcome.code}: ${cleanText(outcome.tail.at(-1) ?? "", 200)}`;
+      throw new OrchestratorError(
+        "needs_person",
+        `worker ${worker.name} could not be prepared: ${why}`,
+        {
+          hint: `when the cause is mended, run 'orchestrator worker setup ${worker.name}'`,
+          details:
+            outcome.kind === "failed"
+              ? { step: outcome.step, code: outcome.code, tail: outcome.tail }
+              : {},
+        },
+      );
+    }
+    const fingerprint = await context.provisioner.fingerprint(transport, worker.repo);
+    await context.store.mutate((tx) =>
+      moveWorker(tx, current, "prepared", {
+        saved_fingerprint: fingerprint,
+        boot_id: outcome.prepared.bootId,
+      }),
+    );
+  } catch (error) {
+    const reason = cleanText(error instanceof Error ? error.message : String(error), 300);
+    await context.store.mutate((tx) => moveWorker(tx, current, "step_failed", { reason }));
+    throw error;
+  }
+  return findWorker(context.store.db, worker.worker_id);
+}
+
+/** Sets up an `unready` worker again. What is on it is saved first; when that fails, nothing is touched. */
+export async function setUpAgain(
+  context: FleetContext,
+  connections: Connections,
+  seeds: Seeds,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<Worker> {
+  if (worker.allocation !== "unready") {
+    throw new OrchestratorError(
+      "not_claimable",
+      `worker ${worker.name} is ${worker.allocation}, not unready: it needs no set-up`,
+    );
+  }
+  const transport = await connections.reach(worker.worker_id);
+  const probe = await context.provisioner.probe(transport, sessionName(worker.repo));
+  if (probe.attached > 0) {
+    throw new OrchestratorError(
+      "needs_person",
+      `worker ${worker.name} was not set up: an operator is attached`,
+    );
+  }
+  const clone = await context.provisioner.fingerprint(transport, worker.repo);
+  if (clone !== null && clone !== worker.saved_fingerprint) {
+    const run = {
+      runId: worker.last_run_id ?? asRunId(`worker-${worker.worker_id}`),
+      epoch: worker.epoch,
+    };
+    const saved = await rescue(context, worker, run, transport);
+    if (saved.kind === "not-rescued") {
+      throw new OrchestratorError(
+        "needs_person",
+        `worker ${worker.name} was not set up: its work is not saved: ${saved.reason}`,
+      );
+    }
+  }
+  await context.store.mutate((tx) => moveWorker(tx, worker, "setup", { epoch: worker.epoch + 1 }));
+  return makeReady(
+    context,
+    connections,
+    seeds,
+    await findWorker(context.store.db, worker.worker_id),
+    signal,
+  );
+}
