@@ -16,7 +16,7 @@ export function cleanText(text: string, max: number): string {
   const bounded = text.length > max * 8 + 1_024 ? text.slice(0, max * 8 + 1_024) : text;
   const clean = bounded
     .replace(ESCAPES, "")
-    .replace(/\s+/gu, " ")
+    .replace(/[^\S\ufeff]+/gu, " ")
     .replace(INVISIBLE, "")
     .toWellFormed()
     .replace(/ {2,}/g, " ")

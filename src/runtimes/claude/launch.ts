@@ -54,6 +54,12 @@ function runSettings(input: LaunchInput): unknown {
   const fileForm = input.message?.form === "file";
   return {
     hooks,
+    statusLine: {
+      type: "command",
+      command: `${shellWord(`${bin}/statusline`)} ${shellWord(input.worker)}`,
+    },
+    // Answers the warning that the mode shows at its first use.
+    ...(input.mode === UNATTENDED_MODE ? { skipDangerousModePermissionPrompt: true } : {}),
     // The message's file lies outside the clone: reading it must not open a permission dialog.
     ...(fileForm
       ? { permissions: { allow: [`Read(/${runFile(input, `message-${input.seq}`)})`] } }

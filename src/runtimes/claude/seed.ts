@@ -1,23 +1,14 @@
 import { isFields, listField, objectField } from "../fields.ts";
 import type { Fields } from "../fields.ts";
 import type { SeedFile, SeedInput } from "../runtime.ts";
-import { UNATTENDED_MODE } from "./vendor-data.ts";
 
 /**
- * The first-run questions, answered before the start: onboarding, the API key, trust in the clone's folder, and the warning
- * of the unattended mode. Everything else in these files is the user's and stays. Idempotent.
+ * The first-run questions, answered before the start: onboarding, the API key, and trust in the clone's folder. Everything else in the file is
+ * the user's and stays; the CLI itself rewrites it while it runs. The warning of the unattended mode is answered by the run's own settings
+ * (launch.ts), so that the user's settings are never edited. Idempotent.
  */
 export function seedClaude(input: SeedInput): readonly SeedFile[] {
-  const files: SeedFile[] = [
-    { path: ".claude.json", merge: (current) => mergeState(fieldsOf(current), input) },
-  ];
-  if (input.mode === UNATTENDED_MODE) {
-    files.push({
-      path: ".claude/settings.json",
-      merge: (current) => ({ ...fieldsOf(current), skipDangerousModePermissionPrompt: true }),
-    });
-  }
-  return files;
+  return [{ path: ".claude.json", merge: (current) => mergeState(fieldsOf(current), input) }];
 }
 
 const fieldsOf = (value: unknown): Fields => (isFields(value) ? value : {});

@@ -101,11 +101,65 @@ export const RESERVED_FLAGS: ReadonlySet<string> = new Set([
 /** `StatusLine` is our own event name for what the status line command passes on. */
 export const STATUS_LINE_EVENT = "StatusLine";
 
-/** Dialogs by what their screen shows: every one of `all` must be there (white space folded), in the version they were recorded from. */
+/** Dialogs by what their screen shows: every one of `all` must be there (white space folded). The first that fits is named. */
 export interface DialogShape {
   readonly id: string;
   readonly label: string;
   readonly all: readonly string[];
 }
 
-export const DIALOGS: readonly DialogShape[] = [];
+export const DIALOGS: readonly DialogShape[] = [
+  {
+    id: "workspace-trust",
+    label: "workspace trust",
+    all: ["Quick safety check", "No, exit", "Yes, I trust this folder"],
+  },
+  {
+    id: "api-key",
+    label: "use of the API key",
+    all: ["Detected a custom API key", "Do you want to use this API key?"],
+  },
+  {
+    id: "bypass-warning",
+    label: "warning of the unattended mode",
+    all: ["running in Bypass Permissions mode", "No, exit", "Yes, I accept"],
+  },
+  {
+    id: "auto-mode-nudge",
+    label: "auto mode as default",
+    all: ["Make auto mode your default permission mode?"],
+  },
+  {
+    id: "project-mcp",
+    label: "MCP server of the project",
+    all: ["New MCP server", "found in this project", "Continue without using"],
+  },
+  {
+    id: "external-imports",
+    label: "imports of CLAUDE.md from outside",
+    all: ["Allow external CLAUDE.md file imports?"],
+  },
+  {
+    id: "settings-warning",
+    label: "faults in the settings",
+    all: ["Settings Warning", "Exit and fix manually"],
+  },
+  {
+    id: "plan-approval",
+    label: "approval of a plan",
+    all: ["Exit plan mode?", "1. Yes"],
+  },
+  {
+    id: "question",
+    label: "question to the user",
+    all: ["Type something.", "Chat about this", "Enter to select"],
+  },
+  { id: "help-panel", label: "help panel", all: ["Help General Commands", "Esc to close"] },
+  { id: "rewind", label: "rewind menu", all: ["Rewind", "Restore the code and/or conversation"] },
+  { id: "resume-picker", label: "list of sessions", all: ["Resume session", "Esc to close"] },
+  { id: "model-picker", label: "choice of model", all: ["Select model", "Esc to cancel"] },
+  { id: "permission", label: "permission", all: ["Do you want to", "1. Yes"] },
+];
+
+/** The input box at rest: a rule over the whole width and the prompt mark right below it. With it on the screen no dialog is open. */
+export const COMPOSER = /^─{20,}\s*\n❯/m;
