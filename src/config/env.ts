@@ -1,6 +1,8 @@
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { OrchestratorError } from "../domain/errors.ts";
+import { cleanText } from "../domain/text.ts";
+import { nearest } from "./nearest.ts";
 
 /*
  * The only reader of the environment. Loads nothing but Node's own modules: every start of the CLI passes here.
@@ -127,13 +129,16 @@ function parseSwitch(name: string, value: string | undefined): boolean {
   }
 }
 
+const PREFIX = "ORCHESTRATOR_";
+
 function unknownVariables(names: readonly string[]): string[] {
-  const known = new Set(ENV_VARIABLES.map((variable) => variable.name));
+  const known = ENV_VARIABLES.map(({ name }) => name.slice(PREFIX.length));
   return names
-    .filter((name) => name.startsWith("ORCHESTRATOR_") && !known.has(name))
+    .filter((name) => name.startsWith(PREFIX) && !known.includes(name.slice(PREFIX.length)))
     .sort()
-    .map(
-      (name) =>
-        `${name.replaceAll(/[^\w]/g, "?").slice(0, 80)} is not a variable of the orchestrator`,
-    );
+    .map((name) => {
+      const near = nearest(name.slice(PREFIX.length), known);
+      const hint = near === undefined ? "" : `; did you mean ${PREFIX}${near}?`;
+      return `${cleanText(name, 80)} is not a variable of the orchestrator${hint}`;
+    });
 }

@@ -9,8 +9,8 @@ import type { Ids } from "../platform/ids.ts";
  * One writer at a time, between processes of one machine, without a lock that outlives its owner.
  *
  * Each contender puts a claim of a unique name into `<path>.lock/` and then lists the folder: alone, it holds the lock;
- * with an older claim beside it, it withdraws and waits. Of two that claim at once at least one sees the other, so two
- * never hold. A claim names its process; when that is dead it is removed, which can hit no other claim.
+ * with an older claim beside it, it withdraws and waits until the folder is empty. Of two that claim at once at least
+ * one sees the other, so two never hold; the oldest of them stays, so one soon does. A claim names its process; when that is dead it is removed, which can hit no other claim.
  */
 
 const CLAIM = /^(?<at>\d{15})-(?<scope>[0-9a-f]{8})-(?<pid>\d+)-(?<start>\d+)-[0-9a-f]+$/;
@@ -24,8 +24,8 @@ export interface LockEffects {
 }
 
 /**
- * Runs `action` while holding the lock of `path`, whose folder must exist. Waiters go first come first served.
- * Throws `internal`, retryable, when the lock is not free within `timeoutMs`.
+ * Runs `action` while holding the lock of `path`, whose folder must exist. Waiters go in no
+ * certain order. Throws `internal`, retryable, when the lock is not free within `timeoutMs`.
  */
 export async function withFileLock<T>(
   path: string,
@@ -44,11 +44,14 @@ export async function withFileLock<T>(
   let claimed = false;
   try {
     for (;;) {
-      if (!claimed) await (await open(join(folder, claim), "wx", 0o600)).close();
-      claimed = true;
-      const rivals = await liveRivals(folder, claim, scope, clock.now());
-      if (rivals.length === 0) break;
-      if (rivals.some((rival) => rival < claim)) {
+      let rivals = await liveRivals(folder, claim, scope, clock.now());
+      if (rivals.length === 0 && !claimed) {
+        await (await open(join(folder, claim), "wx", 0o600)).close();
+        claimed = true;
+        rivals = await liveRivals(folder, claim, scope, clock.now());
+      }
+      if (claimed && rivals.length === 0) break;
+      if (claimed && rivals.some((rival) => rival < claim)) {
         await unlink(join(folder, claim));
         claimed = false;
       }

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { lstat, open } from "node:fs/promises";
 import { OrchestratorError } from "../domain/errors.ts";
 import { type Config, configSchema } from "./config.ts";
 import type { Override } from "./env.ts";
@@ -138,7 +138,9 @@ export async function readConfigText(path: string): Promise<string | null> {
     // Without O_NONBLOCK, a pipe of that name would hold us for ever.
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    const absent = error instanceof Error && "code" in error && error.code === "ENOENT";
+    if (absent && !(await isLink(path))) return null;
+    if (absent) throw invalidFile(path, "is a link to nothing", error);
     throw invalidFile(path, "cannot be read", error);
   }
   await using handle = file;
@@ -153,6 +155,12 @@ export async function readConfigText(path: string): Promise<string | null> {
     throw invalidFile(path, "is not UTF-8 text", error);
   }
 }
+
+const isLink = (path: string) =>
+  lstat(path).then(
+    (found) => found.isSymbolicLink(),
+    () => false,
+  );
 
 function invalidFile(path: string, what: string, cause?: unknown): OrchestratorError {
   return new OrchestratorError("invalid_config", `${path} ${what}`, {

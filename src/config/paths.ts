@@ -56,7 +56,10 @@ function socketPath(home: string): string {
  * when one of them is no folder, is another user's, or may be written by others.
  */
 export async function ensureHome(paths: HomePaths): Promise<void> {
-  await mkdir(dirname(paths.home), { recursive: true });
+  const parent = dirname(paths.home);
+  await mkdir(parent, { recursive: true }).catch((error: unknown) => {
+    throw refuse(parent, "cannot be made", error);
+  });
   await ensurePrivate(paths.home, "follow");
   for (const folder of [paths.mirrors, paths.local, paths.logs]) {
     await ensurePrivate(folder, "follow");

@@ -43,8 +43,11 @@ export function problemsOf(issues: readonly Issue[], value: unknown): Located[] 
   return [...found.values()];
 }
 
-/** One error for all problems: the first in the message, every one in the details. */
-export function invalidConfig(file: string, problems: readonly Problem[]): OrchestratorError {
+/** One error for all problems, in the order of the file: the first in the message, every one in the details. */
+export function invalidConfig(file: string, unsorted: readonly Problem[]): OrchestratorError {
+  const problems = unsorted.toSorted(
+    (a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0),
+  );
   const [first, ...rest] = problems;
   const more = rest.length === 0 ? "" : `; and ${rest.length} more`;
   return new OrchestratorError("invalid_config", `${first ? sentence(file, first) : file}${more}`, {
@@ -130,6 +133,7 @@ function kindOf(value: unknown): string {
     case "string":
       return "text";
     case "number":
+      if (!Number.isFinite(value)) return ".inf or .nan";
       return Number.isInteger(value) ? "a number" : "a fraction";
     case "boolean":
       return "true or false";

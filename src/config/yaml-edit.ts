@@ -37,6 +37,8 @@ export function editYaml(yaml: YamlText, { path, value }: YamlEdit, file: string
 }
 
 function setMapping(document: Document.Parsed, path: readonly string[], value: Mapping): void {
+  const root = document.contents;
+  if (isMap(root) && root.items.length === 0) root.flow = false;
   for (let depth = 1; depth <= path.length; depth += 1) {
     const place = path.slice(0, depth);
     const node: unknown = document.getIn(place, true);
