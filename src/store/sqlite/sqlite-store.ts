@@ -95,9 +95,11 @@ export class SqliteStore implements Store {
 
   async #close(): Promise<void> {
     this.#watch.close();
-    await this.#writer.close();
+    await this.#writer.drain();
     await this.db.destroy();
-    this.#reading.close();
+    // The writing side last: only that one can fold the write-ahead log into the file.
+    this.#parts.reading.close();
+    this.#parts.writing.close();
     this.#parts.highWater.close();
   }
 

@@ -90,10 +90,9 @@ export class Writer {
   }
 
   /** Finishes what was asked for before, then refuses. */
-  async close(): Promise<void> {
+  async drain(): Promise<void> {
     this.#closed = true;
     await this.#working;
-    this.#connection.close();
   }
 
   async #work(): Promise<void> {
