@@ -43,8 +43,15 @@ export const ENV_VARIABLES: readonly EnvVariable[] = [
     meaning: "Overrides delivery.confirmSeconds",
     field: ["delivery", "confirmSeconds"],
   },
+  {
+    name: "ORCHESTRATOR_FAILPOINT",
+    meaning: "For fault tests: the named point at which the controller kills itself",
+  },
   { name: "ORCHESTRATOR_RUN", meaning: "On a worker: the agent's run", ours: true },
   { name: "ORCHESTRATOR_LAUNCH", meaning: "On a worker: the agent's launch", ours: true },
+  { name: "ORCHESTRATOR_PANE", meaning: "On a worker: the agent's tmux pane", ours: true },
+  { name: "ORCHESTRATOR_JOB", meaning: "On a worker: the job that a step is of", ours: true },
+  { name: "ORCHESTRATOR_WORKER", meaning: "On a local worker: its id", ours: true },
 ];
 
 export interface Override {
