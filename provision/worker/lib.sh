@@ -155,6 +155,24 @@ proc_alive() {
   case $PROC_STATE in Z | X | x) return 1 ;; esac
 }
 
+# end_session PID JOB: ends what a runner left behind: the processes of its session that carry its job's id.
+end_session() {
+  for end_signal in TERM KILL KILL KILL KILL KILL; do
+    end_left=
+    for end_process in /proc/[0-9]*; do
+      proc_stat "${end_process#/proc/}" || continue
+      [ "$PROC_SESSION" = "$1" ] || continue
+      case $PROC_STATE in Z | X | x) continue ;; esac
+      # The session's number alone could be somebody else's by now.
+      LC_ALL=C grep -qs "ORCHESTRATOR_JOB=$2" "$end_process/environ" || continue
+      end_left=1
+      kill -s "$end_signal" "${end_process#/proc/}" 2>/dev/null
+    done
+    [ -n "$end_left" ] || return
+    sleep 0.2
+  done
+}
+
 # lock NAME / unlock: a short-lived lock; the kernel frees it when its holder dies. One at a time (file descriptor 9):
 # start long-lived processes with 9>&-.
 lock() {
@@ -177,4 +195,47 @@ own_file() {
 # tm ARGS...: a tmux client. -u: without it a hostile window name can end the server.
 tm() {
   tmux -u "$@"
+}
+
+# agent_pane SESSION: sets AGENT_WINDOW and AGENT_PANE, ids that stay whatever the windows are called; fails without them.
+agent_pane() {
+  AGENT_WINDOW='' AGENT_PANE=''
+  pane_list=$(tm list-windows -t "=$1" -F '#{window_id} #{pane_id} #{window_index}/#{@agent_pane}/#{window_name}' 2>/dev/null) || return 1
+  while [ -n "$pane_list" ]; do
+    pane_line=${pane_list%%"$NL"*}
+    case $pane_list in *"$NL"*) pane_list=${pane_list#*"$NL"} ;; *) pane_list= ;; esac
+    pane_rest=${pane_line#* }
+    pane_index=${pane_rest#* }
+    pane_marked=${pane_index#*/}
+    pane_name=${pane_marked#*/}
+    pane_marked=${pane_marked%%/*}
+    case ${pane_index%%/*}/$pane_marked/$pane_name in
+      [0-9]*/%[0-9]*/*)
+        # Set by tmux-setup: the first pane of the agent's window, even when a person has split it.
+        AGENT_WINDOW=${pane_line%% *}
+        AGENT_PANE=$pane_marked
+        return 0
+        ;;
+      *//agent:* | 1//*)
+        [ -n "$AGENT_PANE" ] || AGENT_WINDOW=${pane_line%% *} AGENT_PANE=${pane_rest%% *}
+        ;;
+    esac
+  done
+  [ -n "$AGENT_PANE" ]
+}
+
+# live_pane SESSION: agent_pane whose program runs and takes keys; exits 69 otherwise.
+live_pane() {
+  agent_pane "$1" || die 69 "session $1 has no agent window"
+  case $(tm display-message -p -t "$AGENT_PANE" '#{pane_dead}#{pane_in_mode}' 2>/dev/null) in
+    00) ;;
+    1*) die 69 "the program in the agent's pane has ended" ;;
+    01) die 69 "somebody reads in the agent's pane" ;;
+    *) die 69 "the agent's pane is gone" ;;
+  esac
+}
+
+# nudge_tmux: makes the tmux server collect its dead children, should it have missed one.
+nudge_tmux() {
+  tm run-shell -b true 2>/dev/null
 }
