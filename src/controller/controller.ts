@@ -10,6 +10,7 @@ import { OrchestratorError } from "../domain/errors.ts";
 import { resolveAuth } from "../fleet/auth.ts";
 import { Connections } from "../fleet/connections.ts";
 import type { FleetContext } from "../fleet/context.ts";
+import { MinIdle } from "../fleet/min-idle.ts";
 import { Seeds } from "../fleet/prepare.ts";
 import { OPERATIONS } from "../operations/registry.ts";
 import type { Services } from "../operations/services.ts";
@@ -144,10 +145,18 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     finish: () => ending.abort(new Error("idle")),
   });
   const door = socketServer({ path: paths.socket, services, operations: OPERATIONS, logger });
-  const stop = await startAll([resources, dispatcher, door, idle]).catch(async (error: unknown) => {
-    await store.close();
-    throw error;
+  const minIdle = new MinIdle({
+    fleet,
+    connections,
+    seeds: dispatch.seeds,
+    poolFacts: (repo) => dispatcher.poolFacts(repo),
   });
+  const stop = await startAll([resources, dispatcher, minIdle, door, idle]).catch(
+    async (error: unknown) => {
+      await store.close();
+      throw error;
+    },
+  );
   logger.info("controller.started", { pid: process.pid, version: options.version });
   return {
     services,

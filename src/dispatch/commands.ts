@@ -224,7 +224,7 @@ async function insertMessage(tx: Tx, runId: RunId, body: string): Promise<number
     .select((select) => select.fn.max("seq").as("seq"))
     .where("run_id", "=", runId)
     .executeTakeFirst();
-  const seq = Number(last?.seq ?? 0) + 1;
+  const seq = (last?.seq ?? 0) + 1;
   await tx.db
     .insertInto("messages")
     .values({

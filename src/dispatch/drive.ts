@@ -1,5 +1,5 @@
 import { OrchestratorError } from "../domain/errors.ts";
-import { asRunId, type RunId } from "../domain/ids.ts";
+import { asRunId } from "../domain/ids.ts";
 import { cleanText } from "../domain/text.ts";
 import { ensureCreated } from "../fleet/create.ts";
 import { runtimeOf } from "../fleet/context.ts";
@@ -10,13 +10,14 @@ import type { Transport } from "../transport/transport.ts";
 import { TransportError } from "../transport/transport-error.ts";
 import { repoConfig } from "../fleet/context.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
-import { moveRun, findRun, waitingMessage, type Run } from "./runs.ts";
+import { beginAttempt, endAttempt, lastAttempt } from "./attempts.ts";
+import { backOff, fail, giveBack, giveUpWorker, requeue } from "./drive-ends.ts";
+import { moveRun, waitingMessage, type Run } from "./runs.ts";
 import { StepLog } from "./step-log.ts";
 
 /** Worker step codes that decide what happens next (provision/README.md). */
 const CODE = { otherFleet: 20, busy: 30, changed: 31, cloneFailed: 40 } as const;
 const MAX_ATTEMPTS = 4;
-const BUSY_MS = 60_000;
 
 /**
  * Drives a run from its worker to the intent to launch: create, connect, prepare, seed. Every step is idempotent or behind a gate on the
@@ -237,188 +238,4 @@ async function intendLaunch(
     });
   });
   context.fleet.failpoint("after-intent");
-}
-
-/** Back to the queue without burning an attempt; the worker is free for others, or busy with a person for a while. */
-async function giveBack(
-  context: DispatchContext,
-  run: Run,
-  worker: Worker,
-  why: string,
-): Promise<void> {
-  await context.fleet.store.mutate(async (tx) => {
-    await moveWorker(tx, worker, "release", {
-      busy_until: tx.now + BUSY_MS,
-      busy_reason: why,
-      last_run_id: await formerRunId(tx.db, worker, run),
-    });
-    await moveRun(tx, run, "requeued", {
-      patch: { worker_id: null, epoch: null, reason: null },
-      kind: "run.requeued",
-      payload: { reason: `${worker.name} is busy: ${why}` },
-    });
-    await closeAttempts(tx.db, run.run_id, tx.now);
-  });
-}
-
-/** The worker cannot be used; it is set aside with the reason, and the run looks for another. */
-async function giveUpWorker(
-  context: DispatchContext,
-  run: Run,
-  worker: Worker,
-  reason: string,
-): Promise<void> {
-  await context.connections.drop(worker.worker_id);
-  await context.fleet.store.mutate(async (tx) => {
-    const now = await findWorker(tx.db, worker.worker_id);
-    if (now.allocation === "preparing") await moveWorker(tx, now, "step_failed", { reason });
-    else if (now.allocation === "claimed")
-      await moveWorker(tx, now, "release_unrescued", { reason });
-    // A run whose worker cannot even be asked for is not started elsewhere while a create may still be under way.
-    const waits = now.allocation === "creating";
-    if (waits) {
-      await tx.db
-        .updateTable("runs")
-        .set({ not_before: tx.now + 5_000 })
-        .where("run_id", "=", run.run_id)
-        .execute();
-      return;
-    }
-    await moveRun(tx, run, "requeued", {
-      patch: { worker_id: null, epoch: null, reason: null, not_before: tx.now + 1_000 },
-      kind: "run.requeued",
-      payload: { reason: `${worker.name} is set aside: ${reason}` },
-    });
-    await closeAttempts(tx.db, run.run_id, tx.now);
-  });
-}
-
-async function requeue(
-  context: DispatchContext,
-  run: Run,
-  reason: string,
-  delayMs: number,
-): Promise<void> {
-  await context.fleet.store.mutate(async (tx) => {
-    await moveRun(tx, run, "requeued", {
-      patch: { worker_id: null, epoch: null, reason: null, not_before: tx.now + delayMs },
-      kind: "run.requeued",
-      payload: { reason },
-    });
-    await closeAttempts(tx.db, run.run_id, tx.now);
-  });
-}
-
-async function backOff(
-  context: DispatchContext,
-  run: Run,
-  attempt: number,
-  reason: string,
-  delayMs?: number,
-): Promise<void> {
-  const { clock, ids, store } = context.fleet;
-  const wait =
-    delayMs ?? Math.ceil(Math.min(30_000, 500 * 2 ** attempt) * (0.5 + ids.fraction() / 2));
-  await store.mutate(async (tx) => {
-    await endAttempt(tx.db, run.run_id, attempt, "failed", tx.now, reason);
-    tx.event({
-      kind: "run.retrying",
-      repo: run.repo,
-      run_id: run.run_id,
-      worker_id: run.worker_id ?? undefined,
-      payload: { reason, in_ms: wait },
-    });
-  });
-  if (wait > 0) await clock.sleep(wait);
-}
-
-/** A final failure before the launch: nothing of the agent's exists, so there is nothing to save. */
-async function fail(
-  context: DispatchContext,
-  run: Run,
-  reason: string,
-  details: Readonly<Record<string, unknown>>,
-): Promise<void> {
-  await context.fleet.store.mutate(async (tx) => {
-    await closeAttempts(tx.db, run.run_id, tx.now);
-    await moveRun(tx, run, "failed", {
-      patch: { outcome: "failed", reason },
-      payload: { outcome: "failed", reason, ...details },
-    });
-  });
-}
-
-type Db = Parameters<typeof findRun>[0];
-
-async function lastAttempt(
-  context: DispatchContext,
-  runId: RunId,
-): Promise<{ last: number; open: number | undefined }> {
-  const rows = await context.fleet.store.db
-    .selectFrom("steps")
-    .select(["attempt", "state"])
-    .where("run_id", "=", runId)
-    .where("step", "=", "attempt")
-    .execute();
-  return {
-    last: Math.max(0, ...rows.map((row) => row.attempt)),
-    open: rows.find((row) => row.state === "running")?.attempt,
-  };
-}
-
-async function beginAttempt(context: DispatchContext, run: Run, attempt: number): Promise<void> {
-  await context.fleet.store.mutate(
-    (tx) =>
-      tx.db
-        .insertInto("steps")
-        .values({
-          run_id: run.run_id,
-          attempt,
-          step: "attempt",
-          state: "running",
-          exit_code: null,
-          detail: null,
-          started_at: tx.now,
-          ended_at: null,
-        })
-        .execute(),
-    { quiet: true },
-  );
-}
-
-async function endAttempt(
-  db: Db,
-  runId: RunId,
-  attempt: number,
-  state: "done" | "failed",
-  now: number,
-  detail: string | null = null,
-): Promise<void> {
-  await db
-    .updateTable("steps")
-    .set({ state, detail, ended_at: now })
-    .where("run_id", "=", runId)
-    .where("step", "=", "attempt")
-    .where("attempt", "=", attempt)
-    .execute();
-}
-
-async function closeAttempts(db: Db, runId: RunId, now: number): Promise<void> {
-  await db
-    .updateTable("steps")
-    .set({ state: "failed", ended_at: now })
-    .where("run_id", "=", runId)
-    .where("state", "=", "running")
-    .execute();
-}
-
-async function formerRunId(db: Db, worker: Worker, run: Run): Promise<RunId | null> {
-  const former = await db
-    .selectFrom("runs")
-    .select("run_id")
-    .where("worker_id", "=", worker.worker_id)
-    .where("run_id", "!=", run.run_id)
-    .orderBy("epoch", "desc")
-    .executeTakeFirst();
-  return former?.run_id ?? null;
 }
