@@ -54,7 +54,10 @@ interface Pending {
   fail(error: OrchestratorError): void;
 }
 
-function overSocket(socket: Socket, { path, version, silentMs = SILENT_MS }: ConnectOptions): Client {
+function overSocket(
+  socket: Socket,
+  { path, version, silentMs = SILENT_MS }: ConnectOptions,
+): Client {
   const pending = new Map<number, Pending>();
   const cut = lineCutter(MAX_ANSWER_BYTES);
   let lastId = 0;
@@ -94,10 +97,12 @@ function overSocket(socket: Socket, { path, version, silentMs = SILENT_MS }: Con
     try {
       for (const line of cut(chunk)) take(parseAnswer(line));
     } catch (error) {
-      end(new OrchestratorError("unreachable", "the controller's answer was not understood", {
-        cause: error,
-        hint: `is there another program at ${path}?`,
-      }));
+      end(
+        new OrchestratorError("unreachable", "the controller's answer was not understood", {
+          cause: error,
+          hint: `is there another program at ${path}?`,
+        }),
+      );
     }
   });
   socket.on("timeout", () => {

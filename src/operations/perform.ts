@@ -9,10 +9,7 @@ import type { Services } from "./services.ts";
  */
 
 /** The operation of that id, or `invalid_input`. */
-export function findOperation(
-  operations: ReadonlyMap<string, Operation>,
-  id: string,
-): Operation {
+export function findOperation(operations: ReadonlyMap<string, Operation>, id: string): Operation {
   const operation = operations.get(id);
   if (operation !== undefined) return operation;
   throw new OrchestratorError("invalid_input", `there is no operation ${quoted(id)}`);
@@ -36,7 +33,7 @@ export async function* performStream(
   services: Services,
   rawInput: unknown,
   signal: AbortSignal,
-): AsyncGenerator<unknown> {
+): AsyncGenerator {
   if (operation.answer.kind !== "stream") throw wrongKind(operation, "answers once");
   const input = parseInput(operation, rawInput);
   for await (const item of operation.answer.handle(services, input, signal)) {

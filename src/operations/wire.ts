@@ -141,5 +141,8 @@ function garbage(why: string, cause?: unknown): OrchestratorError {
 }
 
 function tooLong(maxBytes: number): OrchestratorError {
-  return new OrchestratorError("invalid_input", `a line on the socket is longer than ${maxBytes} bytes`);
+  return new OrchestratorError(
+    "invalid_input",
+    `a line on the socket is longer than ${maxBytes} bytes`,
+  );
 }

@@ -1,0 +1,115 @@
+import { chmod, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { build, type Plugin } from "esbuild";
+
+/*
+ * dist/orchestrator.cjs   what every start loads: one CommonJS file without any library but commander
+ * dist/lib/*.mjs          what only some commands need, loaded by them: controller, operations in process, configuration, spinner
+ *
+ * Both lie as deep below the package as their sources (src/main.ts, src/<room>/), so that what is found relative to a
+ * module, such as provision/, is found from either.
+ */
+
+const root = join(import.meta.dirname, "..");
+
+/** Modules that the fast file loads only when a command asks for them. */
+const LATER: Readonly<Record<string, string>> = {
+  controller: "src/controller/controller.ts",
+  "in-process": "src/operations/in-process.ts",
+  "config-files": "src/cli/config-files.ts",
+  spinner: "src/cli/spinner.ts",
+};
+
+/** Node's modules that cost milliseconds to load and that few commands use, with the functions that are used. */
+const SLOW_BUILTINS: Readonly<Record<string, readonly string[]>> = {
+  "node:crypto": ["createHash", "randomBytes", "randomUUID"],
+  "node:child_process": ["spawn"],
+};
+
+/** Leaves `import("...")` of a later module in the code, pointing at its own bundle. */
+const later: Plugin = {
+  name: "later",
+  setup(builder) {
+    builder.onResolve({ filter: /^\..*\.ts$/ }, ({ path, kind, resolveDir }) => {
+      if (kind !== "dynamic-import") return undefined;
+      const target = join(resolveDir, path);
+      const name = Object.keys(LATER).find((key) => join(root, LATER[key] ?? "") === target);
+      return name === undefined ? undefined : { path: `./lib/${name}.mjs`, external: true };
+    });
+  },
+};
+
+/** Loads a slow module of Node's at the first call of one of its functions. */
+const slowBuiltins: Plugin = {
+  name: "slow-builtins",
+  setup(builder) {
+    builder.onResolve({ filter: /^node:(crypto|child_process)$/ }, ({ path, kind }) =>
+      kind === "import-statement" ? { path, namespace: "slow" } : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace: "slow" }, ({ path }) => {
+      const functions = SLOW_BUILTINS[path] ?? [];
+      const load = `require(${JSON.stringify(path)})`;
+      const named = functions.map(
+        (name) => `export const ${name} = (...all) => ${load}.${name}(...all);`,
+      );
+      // commander takes the whole module, and uses it for commands that are programs of their own: we have none.
+      return { contents: [...named, "export default {};"].join("\n"), loader: "js" };
+    });
+  },
+};
+
+const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as {
+  version: string;
+};
+
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: "node",
+  target: "node24",
+  minifyWhitespace: true,
+  minifySyntax: true,
+  legalComments: "none",
+  logLevel: "warning",
+  define: { ORCHESTRATOR_VERSION: JSON.stringify(version) },
+} as const;
+
+await rm(join(root, "dist"), { recursive: true, force: true });
+
+const fast = await build({
+  ...common,
+  entryPoints: { orchestrator: "src/main.ts" },
+  outdir: "dist",
+  outExtension: { ".js": ".cjs" },
+  format: "cjs",
+  define: { ...common.define, "import.meta.dirname": "__dirname" },
+  plugins: [later, slowBuiltins],
+  metafile: true,
+});
+
+await build({
+  ...common,
+  entryPoints: LATER,
+  outdir: "dist/lib",
+  outExtension: { ".js": ".mjs" },
+  chunkNames: "shared-[hash]",
+  format: "esm",
+  splitting: true,
+  // ssh2 works without its native parts; it asks for them and takes no for an answer.
+  external: ["cpu-features", "*.node"],
+  banner: {
+    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+  },
+});
+
+await chmod(join(root, "dist/orchestrator.cjs"), 0o755);
+
+const libraries = new Set(
+  Object.keys(fast.metafile.inputs).flatMap(
+    (path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? [],
+  ),
+);
+libraries.delete("commander");
+if (libraries.size > 0) {
+  throw new Error(`the fast file must not hold ${[...libraries].join(", ")}: load it later`);
+}

@@ -1,0 +1,77 @@
+import type { CommandSpec } from "./spec.ts";
+
+/** A first word of the command line, with the file that holds its commands: only the one that was named is loaded. */
+export interface Noun {
+  readonly name: string;
+  readonly summary: string;
+  readonly hidden?: true;
+  load(): Promise<readonly CommandSpec[]>;
+}
+
+export const NOUNS: readonly Noun[] = [
+  {
+    name: "dispatch",
+    summary: "give a task to the next idle worker of a pool (also without the word 'dispatch')",
+    load: async () => (await import("./dispatch.ts")).commands,
+  },
+  {
+    name: "send",
+    summary: "send a follow-up to an agent",
+    load: async () => (await import("./send.ts")).commands,
+  },
+  {
+    name: "status",
+    summary: "status of the fleet, a pool, a worker or a run",
+    load: async () => (await import("./status.ts")).commands,
+  },
+  {
+    name: "run",
+    summary: "list, show, diff, logs, wait, cancel, retry, resume",
+    load: async () => (await import("./run.ts")).commands,
+  },
+  {
+    name: "worker",
+    summary: "list, show, create, setup, busy, exec, attach, destroy",
+    load: async () => (await import("./worker.ts")).commands,
+  },
+  {
+    name: "attach",
+    summary: "put your terminal into a worker's tmux",
+    load: async () => (await import("./attach.ts")).commands,
+  },
+  {
+    name: "events",
+    summary: "read or follow the event log",
+    load: async () => (await import("./events.ts")).commands,
+  },
+  {
+    name: "init",
+    summary: "write the configuration: a first repo, where workers run, how the agent logs in",
+    load: async () => (await import("./init.ts")).commands,
+  },
+  {
+    name: "repo",
+    summary: "add, list, remove",
+    load: async () => (await import("./repo.ts")).commands,
+  },
+  {
+    name: "config",
+    summary: "show, schema, reference",
+    load: async () => (await import("./config.ts")).commands,
+  },
+  {
+    name: "serve",
+    summary: "run the controller in the foreground",
+    load: async () => (await import("./control.ts")).commands,
+  },
+  {
+    name: "stop",
+    summary: "stop the controller; agents go on",
+    load: async () => (await import("./control.ts")).commands,
+  },
+  {
+    name: "ping",
+    summary: "ask whether the controller answers",
+    load: async () => (await import("./control.ts")).commands,
+  },
+];
