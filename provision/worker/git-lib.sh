@@ -1,0 +1,57 @@
+# shellcheck shell=sh
+# For the scripts that call git, after lib.sh. Nothing of the repository runs: no hooks, no file system monitor; nothing asks.
+# shellcheck disable=SC2034
+
+export GIT_TERMINAL_PROMPT=0 GIT_OPTIONAL_LOCKS=0 GIT_ASKPASS=true SSH_ASKPASS=true GCM_INTERACTIVE=never
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_PREFIX
+
+quiet_git() {
+  git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c gc.auto=0 -c maintenance.auto=false \
+    -c protocol.ext.allow=never -c advice.detachedHead=false -c advice.addEmbeddedRepo=false "$@"
+}
+
+# git_ssh: no question on a terminal that is not there. An agent's own setting in the clone does not bind our own calls.
+git_ssh() {
+  export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ConnectTimeout=20"
+  [ ! -e "$SO_AUTH/deploy-key" ] ||
+    GIT_SSH_COMMAND="$GIT_SSH_COMMAND -i ~/.orchestrator/auth/deploy-key -o IdentitiesOnly=yes"
+}
+
+# git_dir: the git directory of the work tree in the current folder, absolute or relative to it; fails when there is none.
+git_dir() {
+  if [ -d .git ]; then
+    REPLY=.git
+  else
+    { read -r git_dir_word REPLY; } 2>/dev/null <.git || return 1
+    [ "$git_dir_word" = gitdir: ]
+  fi
+}
+
+# is_branch TEXT: the rules of `git check-ref-format --branch`, without a process, and without names that read as options or refs.
+is_branch() {
+  case $1 in
+    '' | -* | /* | */ | *//* | .* | */.* | *. | *.lock | *.lock/* | *..* | *@\{* | @ | HEAD | refs/*) return 1 ;;
+    *[[:cntrl:]]* | *' '* | *'~'* | *'^'* | *:* | *'?'* | *'*'* | *'['* | *\\*) return 1 ;;
+  esac
+  [ "${#1}" -le 200 ]
+}
+
+# is_url TEXT: what git may be given: no remote helper, no option, no secret.
+is_url() {
+  case $1 in
+    '' | -* | *[[:cntrl:]]* | *::*) return 1 ;;
+    http://*@* | https://*@*)
+      REPLY=${1#*://}
+      case ${REPLY%%/*} in *@*) return 1 ;; esac
+      ;;
+    http://* | https://* | file:///* | /*) ;;
+    ssh://* | git://* | git+ssh://*)
+      REPLY=${1#*://}
+      REPLY=${REPLY%%/*}
+      case $REPLY in -* | *:*@* | *@-*) return 1 ;; esac
+      ;;
+    *://*) return 1 ;;
+    *:*) case ${1%%:*} in */* | *@-*) return 1 ;; esac ;;
+    *) return 1 ;;
+  esac
+}
