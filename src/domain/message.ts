@@ -4,7 +4,7 @@ export type Receipt = "accepted" | "queued" | "blocked" | "typed_only" | "refuse
 /**
  * How the text was put into the agent's hands. `exact`: byte for byte. `prefixed`: a recorded line before it, because
  * the CLI would read its first character or the bare word as a command. `file`: the agent was told to read a file that
- * holds it byte for byte, because it exceeds what one argument can carry.
+ * holds it byte for byte, because it exceeds what one argument can carry or holds characters that the CLI would alter.
  */
 export type MessageForm = "exact" | "prefixed" | "file";
 

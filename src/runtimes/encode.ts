@@ -30,14 +30,14 @@ export const runFile = (place: Pick<MessagePlace, "runId" | "home">, name: strin
 
 export const messageFileName = (seq: number): string => `message-${seq}`;
 
-/** A text too large for one argument: the agent is told to read it from a file that holds it byte for byte. */
+/** A text that no argument can carry whole: the agent is told to read it from a file that holds it byte for byte. */
 export function fileReference(text: string, place: MessagePlace): Encoding {
   const bytes = Buffer.byteLength(text, "utf8");
   const sha256 = createHash("sha256").update(text, "utf8").digest("hex");
   const path = runFile(place, messageFileName(place.seq));
   const sent =
     `Read the file ${path} and do what it says. It holds your task in the user's own words ` +
-    `(${bytes} bytes, SHA-256 ${sha256}), which is too long to be given here; read all of it, in parts where needed.`;
+    `(${bytes} bytes, SHA-256 ${sha256}). Read all of it, in parts where needed.`;
   return { kind: "encoded", message: { form: "file", sent, file: text } };
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { OrchestratorError } from "../../src/domain/errors.ts";
 import { MAX_MESSAGE_BYTES } from "../../src/domain/message.ts";
 import { deriveStatus } from "../../src/runtimes/derive-status.ts";

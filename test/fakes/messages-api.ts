@@ -90,6 +90,8 @@ export async function startMessagesApi(options: MessagesApiOptions = {}): Promis
         return response.destroy();
       case "cut":
       case "stream-error": {
+        if (call.body["stream"] !== true)
+          return sendStatus(response, { kind: "status", status: 500 });
         response.writeHead(200, { "content-type": "text/event-stream" });
         const events = sseEvents({ kind: "text", text: "partly" }, model, `${number}`, pause);
         for (let count = 0; count < 4; count += 1) {

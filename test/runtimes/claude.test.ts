@@ -50,6 +50,28 @@ test("a text too large for one argument is given as a file, and its reference na
   assert.match(sent, /130002 bytes, SHA-256 [0-9a-f]{64}/);
 });
 
+test("a text with characters that the CLI would alter is given as a file", () => {
+  for (const text of [
+    "a\u0007b",
+    "a\u200bb",
+    "x\ufe0f",
+    "a\rb",
+    "a\u2028b",
+    "\u202eabc",
+    "a\u00adb",
+  ])
+    assert.equal(encoded(text).form, "file", JSON.stringify(text));
+  assert.equal(encoded("/x \u0007").file, "/x \u0007");
+});
+
+test("emoji, joiners within words, line ends and any visible text stay exact", () => {
+  const exact = [
+    "❤️ ☑️ 1️⃣ 👩‍💻 🏳️‍🌈 👨‍👩‍👧‍👦 👍🏽 🇩🇪 🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+  ];
+  exact.push("می‌خواهم", "क्‍ष", "a\r\nb", "\ta\n\n", "e\u0301 \u00a0 \ufffd \ue0b0");
+  for (const text of exact) assert.equal(encoded(text).form, "exact", JSON.stringify(text));
+});
+
 const input: LaunchInput = {
   runId: "run-1",
   launch: 1,
@@ -67,10 +89,9 @@ const input: LaunchInput = {
 
 test("a first launch names the conversation, mode, settings and ends the flags", () => {
   const settings = "/home/dev/.orchestrator/runs/run-1/settings.json";
-  assert.deepEqual(runtime.launch(input).argv, [
-    ...["claude", "--session-id", "id", "--permission-mode", "bypassPermissions"],
-    ...["--settings", settings, "--model", "opus", "--"],
-  ]);
+  const first = ["claude", "--session-id", "id", "--permission-mode", "bypassPermissions"];
+  const rest = ["--settings", settings, "--model", "opus", "--"];
+  assert.deepEqual(runtime.launch(input).argv, [...first, ...rest]);
 });
 
 test("a resumed launch continues the conversation, without a message if there is none", () => {

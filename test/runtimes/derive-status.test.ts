@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { RunState } from "../../src/domain/run.ts";
 import type { AgentStatus, EvidenceSource } from "../../src/domain/status.ts";
 import { deriveStatus } from "../../src/runtimes/derive-status.ts";

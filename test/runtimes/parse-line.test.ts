@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { MAX_PAYLOAD_BYTES, parseLine, payloadFileOf } from "../../src/runtimes/parse-line.ts";
 import { createClaudeRuntime } from "../../src/runtimes/claude/runtime.ts";
 import { createShellRuntime } from "../../src/runtimes/shell/runtime.ts";

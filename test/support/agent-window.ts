@@ -1,6 +1,15 @@
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readFile,
+  realpath,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -75,6 +84,7 @@ export interface AgentWindow extends AsyncDisposable {
 }
 
 const RUN_ID = "run-test";
+const STATUS_LINE = join(import.meta.dirname, "..", "..", "provision", "worker", "statusline");
 
 export async function agentWindow(options: AgentOptions): Promise<AgentWindow> {
   const root = await realpath(await mkdtemp(join(tmpdir(), "agent-")));
@@ -87,6 +97,7 @@ export async function agentWindow(options: AgentOptions): Promise<AgentWindow> {
   await run("git", ["init", "-q", cwd]);
   await mkdir(join(home, ".orchestrator", "bin"));
   await script(join(home, ".orchestrator", "bin", "hook"), HOOK);
+  await copyFile(STATUS_LINE, join(home, ".orchestrator", "bin", "statusline"));
   const { runtime } = options;
   const mode = options.mode ?? runtime.defaultMode(true);
   const tmux = (...args: string[]) =>

@@ -1,23 +1,27 @@
 import { fileReference, MAX_ARGUMENT_BYTES, refuseText } from "../encode.ts";
 import type { MessagePlace } from "../encode.ts";
 import type { Encoding } from "../runtime.ts";
-import { QUIT_WORDS } from "./vendor-data.ts";
+import { ALTERED, KEPT, QUIT_WORDS } from "./vendor-data.ts";
 
 /** Put on a line of its own before a text that the CLI would take for a command of its own. */
 export const PREFIX = "Task (sent as text, not as a command):\n";
 
 /**
- * The text as Claude Code will show it to have been submitted when it is the last argument of its start: exact for every
- * text but those that begin with `/` (a command), the bare words that quit the CLI, and those too large for one argument.
+ * The text as Claude Code will show it to have been submitted when it is the last argument of its start. Exact for nearly every text;
+ * what begins with `/` (a command) and the bare words that quit the CLI get a line before them; what the CLI would alter, or what is too
+ * large for one argument, goes into a file.
  */
 export function encodeForClaude(text: string, place: MessagePlace): Encoding {
   const reason = refuseText(text);
   if (reason !== null) return { kind: "refused", reason };
   const prefixed = text.trimStart().startsWith("/") || QUIT_WORDS.has(text.trim().toLowerCase());
   const sent = prefixed ? PREFIX + text : text;
-  if (Buffer.byteLength(sent, "utf8") > MAX_ARGUMENT_BYTES) return fileReference(text, place);
+  if (Buffer.byteLength(sent, "utf8") > MAX_ARGUMENT_BYTES || isAltered(text))
+    return fileReference(text, place);
   return {
     kind: "encoded",
     message: { form: prefixed ? "prefixed" : "exact", sent, file: null },
   };
 }
+
+const isAltered = (text: string): boolean => ALTERED.test(text.replace(KEPT, ""));

@@ -61,6 +61,17 @@ export const QUIT_WORDS: ReadonlySet<string> = new Set([
   ":x",
 ]);
 
+/**
+ * Characters that the CLI removes from a prompt or turns into newlines, wherever they stand: control characters but tab and newline, line
+ * and paragraph separators, and what is not seen. Tried for all that Unicode has of these kinds.
+ */
+export const ALTERED =
+  /[[\p{Cc}--[\t\n]]\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u{fff0}-\u{fffb}\u{1107f}\u{16fe4}]/v;
+
+/** The same characters where they are kept: within emoji, as joiners of Arabic and Devanagari, and a line end of two characters. */
+export const KEPT =
+  /\p{RGI_Emoji}|(?<=\p{Emoji})(?:\u{fe0e}|\u{fe0f})|(?<=\p{sc=Arabic})[\u{200c}\u{200d}](?=\p{sc=Arabic})|(?<=\p{sc=Devanagari})[\u{200c}\u{200d}](?=\p{sc=Devanagari})|\r(?=\n)/gv;
+
 /** `--permission-mode` values. `auto` needs the vendor's servers for every check. */
 export const PERMISSION_MODES = [
   "default",
