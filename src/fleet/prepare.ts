@@ -53,7 +53,8 @@ export function stepsFor(purpose: PreparePurpose): readonly StepName[] {
   const settle: StepName[] = ["setup", "agent", "session"];
   switch (purpose.clone) {
     case "fresh":
-      return [...arrive, "clone", "branch", ...settle];
+      // A clone that a former attempt left is reset only when it is proven saved, like any other.
+      return [...arrive, "saved", "clone", "branch", ...settle];
     case "reuse":
       return [
         "owner",

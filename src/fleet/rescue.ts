@@ -26,6 +26,7 @@ export async function rescue(
   const mirror = new Mirror(context.mirrors, worker.repo);
   await mirror.ensure();
   const number = context.clock.now();
+  const prefix = `refs/orchestrator/${run.runId}/${run.epoch}/${number}`;
   const saved = await provisioner.save(transport, {
     epoch: run.epoch,
     run: run.runId,
@@ -44,7 +45,7 @@ export async function rescue(
   if (saved.refs.length > 0) {
     const stream = await provisioner.bundleRefs(transport, {
       repo: worker.repo,
-      prefix: `refs/orchestrator/${run.runId}/${run.epoch}/${number}`,
+      prefix,
       have: await mirror.tips(),
     });
     await mirror.takeBundle(
@@ -67,12 +68,11 @@ export async function rescue(
   await store.mutate((tx) => noteWorker(tx, worker.worker_id, { saved_fingerprint: again }), {
     quiet: true,
   });
-  return { kind: "rescued", saved, snapshot: worktreeRef(saved) };
+  return { kind: "rescued", saved, snapshot: worktreeCommit(saved, prefix) };
 }
 
-/** The ref that holds the main work tree, files not committed included. */
-function worktreeRef(saved: Saved): string | null {
-  const main =
-    saved.refs.find((ref) => /\/(worktree|work|tree)(\/|$)/.test(ref.name)) ?? saved.refs[0];
-  return main?.sha ?? null;
+/** The commit that holds the main work tree, files not committed included; the head where nothing is beside it. */
+function worktreeCommit(saved: Saved, prefix: string): string | null {
+  const named = (name: string) => saved.refs.find((ref) => ref.name === `${prefix}/${name}`)?.sha;
+  return named("work") ?? named("head") ?? saved.head;
 }

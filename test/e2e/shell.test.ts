@@ -5,7 +5,7 @@ import { controllerLog, installation } from "../support/installation.ts";
 test("a task given to an empty pool creates kite-1, runs there, and its work is in the mirror", async (t) => {
   await using installed = installation();
   t.after(() => {
-    if (!t.passed) console.log(controllerLog(installed));
+    if (process.env["SHOW_LOG"]) console.log(controllerLog(installed));
   });
   const run = await installed.dispatch(
     "echo changed >> README.md && echo new > fresh.txt && git add -A && git commit -qm work && echo done",
@@ -17,4 +17,21 @@ test("a task given to an empty pool creates kite-1, runs there, and its work is 
   assert.equal(ended.report?.commits.length, 1);
   const { diff } = await installed.call<{ diff: string }>("run.diff", { run_id: run.run_id });
   assert.match(diff, /^\+changed$/m);
+});
+
+test("a second task reuses the warm worker from a clean base, a failing one fails with its code, and a third still works", async () => {
+  await using installed = installation();
+  const first = await installed.dispatch("echo one > one.txt; sleep 0.1; exit 0");
+  await installed.wait(first.run_id);
+  const second = await installed.dispatch("test ! -e one.txt && echo clean; exit 7");
+  assert.equal(second.worker, "kite-1");
+  assert.match(second.reason ?? "", /kite-1 is the only idle worker/);
+  const failed = await installed.wait(second.run_id);
+  assert.equal(failed.state, "failed", JSON.stringify(failed, null, 1));
+  assert.match(failed.state_reason ?? "", /7/);
+  assert.match(failed.report?.summary ?? "", /clean/);
+  const third = await installed.wait((await installed.dispatch("true")).run_id);
+  assert.equal(third.state, "completed", JSON.stringify(third, null, 1));
+  const { diff } = await installed.call<{ diff: string }>("run.diff", { run_id: first.run_id });
+  assert.match(diff, /^\+one$/m);
 });

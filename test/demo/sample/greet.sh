@@ -1,0 +1,3 @@
+#!/bin/sh
+# BUG: greets everybody as "world".
+echo "Hello, world!"
