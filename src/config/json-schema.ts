@@ -40,12 +40,12 @@ export function configReference(): string {
 export function environmentReference(): string {
   return table(
     ["variable", "meaning"],
-    ENV_VARIABLES.map(({ name, meaning }) => [`\`${name}\``, cell(meaning)]),
+    ENV_VARIABLES.map(({ name, meaning }) => [`\`${name}\``, meaning]),
   );
 }
 
 function sharedRow(key: string, node: SchemaNode): string[] {
-  return [`\`${key}.*\``, "the keys of a repo, except `url`", "–", cell(node.description)];
+  return [`\`${key}.*\``, "the keys of a repo, except `url`", "–", node.description ?? ""];
 }
 
 function rowsOf(path: string, node: SchemaNode, required: boolean): string[][] {
@@ -58,7 +58,7 @@ function rowsOf(path: string, node: SchemaNode, required: boolean): string[][] {
     return rowsOf(`${path}.<name>`, node.additionalProperties, false);
   }
   const value = node.default === undefined ? "–" : `\`${JSON.stringify(node.default)}\``;
-  return [[`\`${path}\``, typeOf(node), required ? "required" : value, cell(node.description)]];
+  return [[`\`${path}\``, typeOf(node), required ? "required" : value, node.description ?? ""]];
 }
 
 function typeOf(node: SchemaNode): string {
@@ -70,8 +70,6 @@ function typeOf(node: SchemaNode): string {
   }
   return node.type ?? "any";
 }
-
-const cell = (text = "") => text.replaceAll("|", "\\|");
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [head, head.map(() => "---"), ...rows];

@@ -35,6 +35,11 @@ repos:
   lark:
     url: 'https://example.com/lark'
 
+  # ${"A long line. ".repeat(20)}
+  wide:
+    url: /srv/wide
+    verify: ${"npm run check && ".repeat(12)}true
+
 # The end.
 `;
 
@@ -52,7 +57,7 @@ test("adding, replacing and removing touch their own lines only", async (t) => {
   const path = await configFile(t, COMMENTED);
   assert.equal(await addRepo(path, "wren", { url: "/srv/wren", minIdle: 2 }, effects), "added");
   const wren = "  wren:\n    url: /srv/wren\n    minIdle: 2\n";
-  const added = COMMENTED.replace("lark'\n", `lark'\n${wren}`);
+  const added = COMMENTED.replace("&& true\n", `&& true\n${wren}`);
   assert.equal(await readFile(path, "utf8"), added);
 
   const kite: RepoInput = {
@@ -203,12 +208,12 @@ test("the mode of the file and a symbolic link to it stay", async (t) => {
   await mkdir(join(folder, "dotfiles"));
   const target = join(folder, "dotfiles", "orchestrator.yaml");
   await writeFile(target, "");
-  await chmod(target, 0o640);
+  await chmod(target, 0o664);
   const path = join(folder, "config.yaml");
   await symlink("dotfiles/orchestrator.yaml", path);
   await addRepo(path, "kite", { url: "x" }, effects);
   assert.ok((await lstat(path)).isSymbolicLink());
-  assert.equal((await stat(target)).mode & 0o777, 0o640);
+  assert.equal((await stat(target)).mode & 0o777, 0o664);
   assert.ok((await load(path)).repos["kite"]);
   assert.deepEqual(
     (await readdir(join(folder, "dotfiles"))).filter((name) => name.endsWith(".tmp")),
@@ -289,7 +294,7 @@ test("any valid repos survive being written, replaced, loaded and removed", asyn
         assert.deepEqual(Object.keys((await load(path)).repos), []);
       },
     ),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
 });
 
@@ -302,7 +307,7 @@ test("of 20 processes that add different repos at once, none is lost", async (t)
     names.map(() => 0),
   );
   const { repos } = await load(path);
-  assert.deepEqual(Object.keys(repos).sort(), [...names, "kite", "lark"].sort());
+  assert.deepEqual(Object.keys(repos).sort(), [...names, "kite", "lark", "wide"].sort());
   assert.ok((await readFile(path, "utf8")).includes("# Rarely used."));
 });
 

@@ -45,7 +45,7 @@ test("the reference has a row for every key, with type, default and description"
     assert.ok(lines.includes(row), row);
   }
   assert.ok(lines.some((line) => line.startsWith("| `defaults.*` |")));
-  for (const line of lines) assert.equal(line.split(/(?<!\\)\|/).length, 6, line);
+  for (const line of lines) assert.equal(line.split("|").length, 6, line);
 });
 
 test("the reference of the environment has every variable", () => {

@@ -89,6 +89,10 @@ const BAD: readonly (readonly [string, string, string?])[] = [
     ":1:12: defaults.url is not a known key",
     "url belongs below repos.<name>",
   ],
+  [
+    "defaults: {minIdle: -1}\nrepos: {kite: {url: x}}",
+    ":1:12: defaults.minIdle must be at least 0",
+  ],
   ["repos: {kite: {}}", ":1:9: repos.kite.url is required"],
   [
     "repos:\n  kite:\n",
