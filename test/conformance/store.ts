@@ -342,7 +342,11 @@ export function exerciseStore(name: string, makeRig: (t: TestContext) => Promise
       await before;
       await addTask(store, "t-2");
       await later;
+      const waiting = new AbortController();
+      const pending = assert.rejects(store.waitForEvents(99, waiting.signal), /enough/);
       await store.waitForEvents(1, LONG);
+      waiting.abort(new Error("enough"));
+      await pending;
     });
 
     caseOf("who waits for events is woken by a commit of another process", async (store, rig) => {

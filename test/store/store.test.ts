@@ -11,6 +11,7 @@ import {
 } from "../../src/domain/run.ts";
 import { TASK_TRANSITIONS, type TaskState } from "../../src/domain/task.ts";
 import { type Allocation, WORKER_TRANSITIONS } from "../../src/domain/worker.ts";
+import { systemClock } from "../../src/platform/clock.ts";
 import { markPath, readMark } from "../../src/store/mark.ts";
 import { sql } from "../../src/store/sql.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -55,6 +56,19 @@ test("the mark has reached what a mutation wrote when it resolves", async (t) =>
   }
   await Promise.all(Array.from({ length: 60 }, (_, n) => addTask(n % 2 ? one : two, `u-${n}`)));
   assert.equal(readMark(path)?.seq, 80);
+});
+
+test("a commit of this process wakes without a look at the clock", async (t) => {
+  const asleep = (signal?: AbortSignal) =>
+    new Promise<never>((_, reject) => {
+      signal?.addEventListener("abort", () => reject(signal.reason));
+    });
+  const clock = { ...systemClock(), sleep: (_ms: number, signal?: AbortSignal) => asleep(signal) };
+  const store = await open(join(tempFolder(t), "coordination.db"), { clock });
+  t.after(() => store.close());
+  const woken = store.waitForEvents(0, AbortSignal.timeout(30_000));
+  await addTask(store, "t-1");
+  await woken;
 });
 
 test("the tables have the columns that the schema declares", async (t) => {
