@@ -171,6 +171,10 @@ export function exerciseRuntime(name: string, setup: () => RuntimeCase): void {
         runtime.signals(pulse).map(({ kind }) => kind),
         ["process", "registry", "tmux"],
       );
+      const unsettled = { ...pulse, payload: { registry: "busy", settled: "yes" } };
+      assert.deepEqual(runtime.signals(unsettled), [
+        { kind: "registry", status: "busy", waitingFor: null, settled: false },
+      ]);
     });
 
     test("an empty or foreign screen shows no dialog, an empty transcript no usage", () => {

@@ -270,7 +270,7 @@ const situations: readonly Situation[] = [
     steps: [
       [1_000, prompt],
       [2_000, asks],
-      [2_300, registry("busy")],
+      [2_300, registry("busy", false)],
     ],
     at: 3_000,
     status: "blocked",

@@ -36,6 +36,7 @@ test("a prompt is kept as hash and size, and proves the delivery of exactly that
   assert.ok(isDelivered(evidence, { ...hashText(OURS), launch: 1 }));
   assert.ok(!isDelivered(evidence, { ...hashText(OURS), launch: 2 }));
   assert.ok(!isDelivered(evidence, { ...hashText(OURS.trim()), launch: 1 }));
+  assert.ok(!isDelivered(evidence, { ...hashText(OURS.toUpperCase()), launch: 1 }));
   assert.ok(!isDelivered(NO_EVIDENCE, { ...hashText(OURS), launch: 1 }));
 });
 

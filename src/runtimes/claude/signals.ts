@@ -88,6 +88,6 @@ function failure({ payload }: WorkerLine): Signal {
   const error = textField(payload, "error") ?? "unknown";
   const detail =
     textField(payload, "last_assistant_message") ?? textField(payload, "error_details") ?? "";
-  const retryable = Object.hasOwn(RETRYABLE_ERRORS, error) && RETRYABLE_ERRORS[error] === true;
+  const retryable = RETRYABLE_ERRORS[error] === true;
   return { kind: "turn_failed", error, detail, retryable };
 }

@@ -70,7 +70,7 @@ export const ALTERED =
 
 /** The same characters where they are kept: within emoji, as joiners of Arabic and Devanagari, and a line end of two characters. */
 export const KEPT =
-  /\p{RGI_Emoji}|(?<=\p{Emoji})(?:\u{fe0e}|\u{fe0f})|(?<=\p{sc=Arabic})[\u{200c}\u{200d}](?=\p{sc=Arabic})|(?<=\p{sc=Devanagari})[\u{200c}\u{200d}](?=\p{sc=Devanagari})|\r(?=\n)/gv;
+  /\p{RGI_Emoji}|(?<=\p{Emoji})(?:\u{fe0e}|\u{fe0f})|(?<=\p{sc=Arabic})(?:\u{200c}|\u{200d})(?=\p{sc=Arabic})|(?<=\p{sc=Devanagari})(?:\u{200c}|\u{200d})(?=\p{sc=Devanagari})|\r(?=\n)/gv;
 
 /** `--permission-mode` values. `auto` needs the vendor's servers for every check. */
 export const PERMISSION_MODES = [
