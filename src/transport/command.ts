@@ -25,6 +25,8 @@ export function startCommand(
   scope: CallScope,
 ): Promise<RunningCommand> {
   const { promise, resolve, reject } = Promise.withResolvers<RunningCommand>();
+  // A call that is over must neither send nor leave a listener on the connection.
+  scope.signal.throwIfAborted();
   scope.signal.addEventListener("abort", () => reject(scope.signal.reason));
   scope.watch(connection.lost, "connection_lost");
   scope.markSent();

@@ -26,6 +26,7 @@ export async function localWorkers(
     root,
     clock: systemClock(),
     ids: randomIds(),
+    graceMs: 300,
     ...(options.maxWorkers === undefined ? {} : { maxWorkers: options.maxWorkers }),
   });
   const keys = generateClientKeys("test");

@@ -24,10 +24,13 @@ export interface LocalOptions {
   readonly maxWorkers?: number | null;
   /** `PATH` of the workers' commands. Default: the system's usual folders. */
   readonly path?: string;
+  /** How long a destroyed worker's programs have to end by themselves. Default: 2 s. */
+  readonly graceMs?: number;
   /** Absolute path of sshd. Default: looked up in the usual folders. */
   readonly sshd?: string;
 }
 
+const DEFAULT_GRACE_MS = 2_000;
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
@@ -93,7 +96,7 @@ export function localProvider(options: LocalOptions): Provider {
       const entry = await find(id);
       if (entry !== undefined) {
         await using _held = await lock(root, entry.name, clock);
-        await destroyLocked(root, id, entry.name, clock);
+        await destroyLocked(root, id, entry.name, options.graceMs ?? DEFAULT_GRACE_MS, clock);
       }
       await sweep(root, clock);
     },
@@ -131,7 +134,13 @@ export function localProvider(options: LocalOptions): Provider {
 }
 
 /** Re-checks the id right before: a name that belongs to another worker by now is left alone. */
-async function destroyLocked(root: string, id: string, name: string, clock: Clock): Promise<void> {
+async function destroyLocked(
+  root: string,
+  id: string,
+  name: string,
+  graceMs: number,
+  clock: Clock,
+): Promise<void> {
   const entry = await readEntry(root, name);
   if (entry === undefined || idOf(entry) !== id) return;
   if (entry.labels === undefined) {
@@ -139,7 +148,7 @@ async function destroyLocked(root: string, id: string, name: string, clock: Cloc
       hint: `look into ${entry.folder.path}: nobody knows whose it is`,
     });
   }
-  await removeWorker(root, entry, entry.labels, clock);
+  await removeWorker(root, entry, entry.labels, graceMs, clock);
 }
 
 function checkRequest({ name, fleetId, nonce, authorizedKey }: CreateRequest): void {

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { readFile, readdir, readlink } from "node:fs/promises";
 
 import type { Clock } from "../../platform/clock.ts";
+import { ProviderError } from "../provider-error.ts";
 
 /** Name of the variable that every process of a worker carries in the environment it was started with. */
 export const WORKER_MARK = "ORCHESTRATOR_WORKER";
@@ -14,6 +15,7 @@ export interface ProcessIdentity {
 }
 
 const POLL_MS = 5;
+const KILL_MS = 10_000;
 
 /** Parent and start time from the text of /proc/PID/stat (proc(5)); undefined for a zombie, which is over. */
 export function parseStat(stat: string): { parent: number; startTime: string } | undefined {
@@ -82,30 +84,35 @@ async function pids(): Promise<number[]> {
   return (await readdir("/proc")).filter((name) => /^[0-9]+$/.test(name)).map(Number);
 }
 
-/** Asks the processes of a worker to end, kills what is left after `graceMs`, and returns when none is left. */
+/**
+ * Asks the processes of a worker to end, kills what is left after `graceMs`, and returns when none is left. What cannot
+ * be killed (another user's, or stuck in the kernel) is `unavailable` after ten seconds more.
+ */
 export async function endProcesses(
   workerId: string,
   roots: readonly ProcessIdentity[],
   graceMs: number,
   clock: Clock,
 ): Promise<void> {
-  const started = clock.monotonic();
-  const asked = new Set<string>();
+  const deadline = clock.monotonic() + graceMs;
+  // What was found once is a root of the next search: its children are found by it when their own parent is gone.
   const known = [...roots];
   for (;;) {
     const found = await findProcesses(workerId, known);
     if (found.length === 0) return;
-    const late = clock.monotonic() - started >= graceMs;
-    for (const one of found) {
-      const identity = `${one.pid}:${one.startTime}`;
-      if (late) signal(one, "SIGKILL");
-      else if (!asked.has(identity)) signal(one, "SIGTERM");
-      // What it leaves behind is still found after it ended: its children by their parent, itself by its identity.
-      if (!asked.has(identity)) known.push(one);
-      asked.add(identity);
-    }
-    await clock.sleep(POLL_MS);
+    if (clock.monotonic() > deadline + KILL_MS) throw notEnding(workerId, found);
+    known.push(...found);
+    for (const one of found) signal(one, clock.monotonic() < deadline ? "SIGTERM" : "SIGKILL");
+    while (found.some(isAlive) && clock.monotonic() < deadline) await clock.sleep(POLL_MS);
+    if (found.some(isAlive)) await clock.sleep(POLL_MS);
   }
+}
+
+function notEnding(workerId: string, left: readonly ProcessIdentity[]): ProviderError {
+  const pids = left.map(({ pid }) => pid).join(", ");
+  return new ProviderError("unavailable", `processes of local worker ${workerId} do not end`, {
+    hint: `look at the processes ${pids}`,
+  });
 }
 
 export function signal(identity: ProcessIdentity, name: "SIGTERM" | "SIGKILL"): void {

@@ -13,8 +13,6 @@ import { findSshd } from "./sshd.ts";
 
 const run = promisify(execFile);
 
-const GRACE_MS = 2_000;
-
 /**
  * Ends everything that runs in the worker and removes its folder. Call it with the worker's lock held and the id just
  * checked. A crash before the rename leaves a worker that `list` shows; after it, rubbish that `sweep` removes.
@@ -23,15 +21,16 @@ export async function removeWorker(
   root: string,
   { folder }: Entry,
   labels: Labels,
+  graceMs: number,
   clock: Clock,
 ): Promise<void> {
   const listener = await findSshd(folder, clock);
   const roots = await findSshdHolding(folder.sshdLog);
   if (listener !== undefined) roots.push(listener.process);
-  await endProcesses(labels.id, roots, GRACE_MS, clock);
+  await endProcesses(labels.id, roots, graceMs, clock);
   const condemned = join(root, `${REMOVING}${labels.id}`);
   await rename(folder.path, condemned);
-  await removeCondemned(condemned, clock);
+  await removeFolder(condemned, labels);
 }
 
 /** Removes what crashed creations and removals left behind. Building folders whose builder lives are not touched. */
@@ -46,10 +45,13 @@ export async function sweep(root: string, clock: Clock): Promise<void> {
 
 async function removeCondemned(path: string, clock: Clock): Promise<void> {
   const labels = await readLabels(folderAt(path)).catch(() => undefined);
-  if (labels !== undefined) {
-    await endProcesses(labels.id, [], 0, clock);
-    if (labels.outsideTmuxDir !== null) await removeTree(labels.outsideTmuxDir);
-  }
+  if (labels !== undefined) await endProcesses(labels.id, [], 0, clock);
+  await removeFolder(path, labels);
+}
+
+async function removeFolder(path: string, labels: Labels | undefined): Promise<void> {
+  const outside = labels?.outsideTmuxDir;
+  if (typeof outside === "string") await removeTree(outside);
   await removeTree(path);
 }
 
