@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { OrchestratorError } from "../domain/errors.ts";
 import { cleanLine } from "./clean.ts";
 import type { Context } from "./context.ts";
@@ -84,9 +85,10 @@ async function runStop(context: Context, given: Given): Promise<number> {
     else printLine(context.io, "no controller is running");
     return 0;
   }
+  const { pid } = asPong(await client.call("controller.ping", {}));
   const answer = asStopping(await client.call("controller.stop", {}));
   await client.close();
-  await untilGone(context);
+  await untilGone(context, pid);
   if (asJson) printJson(context.io, { running: false, live_runs: answer.live_runs });
   else {
     const runs =
@@ -98,17 +100,31 @@ async function runStop(context: Context, given: Given): Promise<number> {
   return 0;
 }
 
-async function untilGone(context: Context): Promise<void> {
+/** The socket goes first; the lock is free, and the home another's to use, only when the process is gone. */
+async function untilGone(context: Context, pid: number): Promise<void> {
   const clock = context.clock();
   const deadline = clock.monotonic() + STOP_MS;
   while (clock.monotonic() < deadline) {
-    const client = await connectTo(context);
-    if (client === undefined) return;
-    await client.close();
+    if (!isAlive(pid)) return;
     await clock.sleep(LOOK_MS);
   }
-  throw new OrchestratorError("unreachable", "the controller was asked to stop and still answers", {
-    hint: `its log is ${context.paths.controllerLog}`,
-    retryable: true,
-  });
+  throw new OrchestratorError(
+    "unreachable",
+    `the controller (process ${pid}) was asked to stop and still runs`,
+    {
+      hint: `its log is ${context.paths.controllerLog}`,
+      retryable: true,
+    },
+  );
+}
+
+/** A zombie that nobody has waited for yet holds no lock any more. */
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+  } catch {
+    return false;
+  }
 }

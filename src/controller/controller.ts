@@ -187,7 +187,9 @@ async function wireFleet(
     failpoint: failpoint === undefined ? noFailpoint : killingFailpoint(failpoint),
     config: () => configSource.current,
     providers:
-      overrides.providers ?? new Map([["local", localProvider({ root: paths.local, clock, ids })]]),
+      overrides.providers ??
+      // Local workers find the tools that the operator has: toolchains of set-up scripts, and the agent's program.
+      new Map([["local", localProvider({ root: paths.local, clock, ids, path: env.path })]]),
     runtimes:
       overrides.runtimes ??
       new Map<string, Runtime>([

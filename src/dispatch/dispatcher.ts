@@ -53,6 +53,7 @@ export class Dispatcher implements Service {
   /** Accepts a task and starts what got a worker with it. */
   async request(input: DispatchInput): Promise<Accepted> {
     const accepted = await requestRun(this.#context.fleet, input, await this.poolFacts(input.repo));
+    this.#context.fleet.failpoint("after-request");
     for (const runId of accepted.assigned) this.#supervise(runId);
     return accepted;
   }

@@ -55,6 +55,7 @@ export async function followRun(
       to: last.offset,
       lines: lines.filter((line) => line !== null),
     });
+    context.fleet.failpoint("after-fold");
     offset = last.offset;
     news.changed();
     if (!more) return;
