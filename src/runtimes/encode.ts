@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { MAX_MESSAGE_BYTES } from "../domain/message.ts";
-import type { EncodedMessage, Encoding } from "./runtime.ts";
+import type { Encoding } from "./runtime.ts";
 
 /** The kernel takes 131,071 bytes as one argument (MAX_ARG_STRLEN less its NUL); the rest is margin. */
 export const MAX_ARGUMENT_BYTES = 120_000;
@@ -28,26 +28,13 @@ export function refuseText(text: string): string | null {
 export const runFile = (place: Pick<MessagePlace, "runId" | "home">, name: string): string =>
   `${place.home}/.orchestrator/runs/${place.runId}/${name}`;
 
-export const messageFileName = (seq: number): string => `message-${seq}`;
-
 /** A text that no argument can carry whole: the agent is told to read it from a file that holds it byte for byte. */
 export function fileReference(text: string, place: MessagePlace): Encoding {
   const bytes = Buffer.byteLength(text, "utf8");
   const sha256 = createHash("sha256").update(text, "utf8").digest("hex");
-  const path = runFile(place, messageFileName(place.seq));
+  const path = runFile(place, `message-${place.seq}`);
   const sent =
     `Read the file ${path} and do what it says. It holds your task in the user's own words ` +
     `(${bytes} bytes, SHA-256 ${sha256}). Read all of it, in parts where needed.`;
   return { kind: "encoded", message: { form: "file", sent, file: text } };
-}
-
-/** What lies below `runs/<run>/` for a message: the file whose exact bytes become the agent's last argument, and all files. */
-export function messageFiles(
-  message: EncodedMessage,
-  seq: number,
-): { readonly argument: string; readonly files: Readonly<Record<string, string>> } {
-  const name = messageFileName(seq);
-  if (message.file === null) return { argument: name, files: { [name]: message.sent } };
-  const argument = `${name}.sent`;
-  return { argument, files: { [name]: message.file, [argument]: message.sent } };
 }

@@ -31,7 +31,7 @@ export interface EncodedMessage {
   readonly form: MessageForm;
   /** The text the agent's own hook will show. */
   readonly sent: string;
-  /** For `file`: content to place at `runs/<run>/message-<seq>` before the launch (`messageFiles` names both files). */
+  /** For `file`: content to place at `runs/<run>/message-<seq>` before the launch; `sent` names that file. */
   readonly file: string | null;
 }
 
@@ -63,8 +63,8 @@ export interface LaunchInput {
 
 /**
  * How the launcher starts the agent. The message is not in `argv`: with `appendMessage` the launcher appends the bytes of
- * `messageFiles(message, seq).argument` (encode.ts) as last argument, exactly, without a shell in between. `env` holds
- * defaults: the repo's own `env` wins over it. Throws `invalid_config` for a flag that the runtime must set itself.
+ * `message.sent` from a file as last argument, exactly, without a shell in between. `env` holds defaults: the repo's own
+ * `env` wins over it.
  */
 export interface LaunchPlan {
   readonly argv: readonly string[];
@@ -122,6 +122,7 @@ export interface Runtime {
   readonly baseUrlEnv: string | null;
   encode(text: string, place: { runId: string; seq: number; home: string }): Encoding;
   seed(input: SeedInput): readonly SeedFile[];
+  /** Throws `invalid_config` for a flag that the runtime must set itself. */
   launch(input: LaunchInput): LaunchPlan;
   signals(line: WorkerLine): readonly Signal[];
   /** Recognises a dialog on a captured screen. */

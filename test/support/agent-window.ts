@@ -16,7 +16,6 @@ import { promisify } from "node:util";
 import type { StatusVerdict } from "../../src/domain/status.ts";
 import type { RunState } from "../../src/domain/run.ts";
 import { deriveStatus } from "../../src/runtimes/derive-status.ts";
-import { messageFiles } from "../../src/runtimes/encode.ts";
 import { NO_EVIDENCE } from "../../src/runtimes/evidence.ts";
 import type { Evidence } from "../../src/runtimes/evidence.ts";
 import { foldSignals, hashText } from "../../src/runtimes/fold.ts";
@@ -140,8 +139,11 @@ export async function agentWindow(options: AgentOptions): Promise<AgentWindow> {
       root: process.getuid?.() === 0,
       worker: "kite-1",
     });
-    const files = message === null ? null : messageFiles(message, launch);
-    for (const [name, content] of Object.entries({ ...plan.files, ...files?.files }))
+    const prompt = `prompt-${launch}`;
+    const files: Record<string, string> = { ...plan.files };
+    if (message !== null) files[prompt] = message.sent;
+    if (message?.file != null) files[`message-${launch}`] = message.file;
+    for (const [name, content] of Object.entries(files))
       await writeFile(join(folder, name), content, { mode: 0o600 });
     const env = {
       ...options.env(home),
@@ -152,7 +154,7 @@ export async function agentWindow(options: AgentOptions): Promise<AgentWindow> {
     };
     const [first = "", ...rest] = plan.argv;
     const argv = [options.program ?? first, ...rest].map(word).join(" ");
-    const argument = files === null ? "" : `"$message"`;
+    const argument = plan.appendMessage ? `"$message"` : "";
     const pidFile = join(folder, `pid-${launch}`);
     await script(
       join(folder, `start-${launch}`),
@@ -161,7 +163,7 @@ cd ${word(cwd)} || exit 70
 ${Object.entries(env)
   .map(([name, value]) => `export ${name}=${word(value)}`)
   .join("\n")}
-${files === null ? "" : `message=$(cat ${word(join(folder, files.argument))}; printf x); message=\${message%x}`}
+${message === null ? "" : `message=$(cat ${word(join(folder, prompt))}; printf x); message=\${message%x}`}
 echo $$ >${word(pidFile)}.new; mv ${word(pidFile)}.new ${word(pidFile)}
 exec ${argv} ${argument}
 `,

@@ -4,7 +4,7 @@ import type { Encoding } from "../runtime.ts";
 import { ALTERED, KEPT, QUIT_WORDS } from "./vendor-data.ts";
 
 /** Put on a line of its own before a text that the CLI would take for a command of its own. */
-export const PREFIX = "Task (sent as text, not as a command):\n";
+const PREFIX = "Task (sent as text, not as a command):\n";
 
 /**
  * The text as Claude Code will show it to have been submitted when it is the last argument of its start. Exact for nearly every text;

@@ -3,7 +3,7 @@ import { runFile } from "../encode.ts";
 import type { LaunchInput, LaunchPlan } from "../runtime.ts";
 import { HOOK_EVENTS, RESERVED_FLAGS, UNATTENDED_MODE } from "./vendor-data.ts";
 
-export const SETTINGS_FILE = "settings.json";
+const SETTINGS_FILE = "settings.json";
 
 /**
  * `claude --session-id|--resume ID --permission-mode MODE --settings FILE <flags> -- MESSAGE`. The mode is a flag, because as a setting

@@ -66,7 +66,7 @@ export const QUIT_WORDS: ReadonlySet<string> = new Set([
  * and paragraph separators, and what is not seen. Tried for all that Unicode has of these kinds.
  */
 export const ALTERED =
-  /[[\p{Cc}--[\t\n]]\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u{fff0}-\u{fffb}\u{1107f}\u{16fe4}]/v;
+  /[[\p{Cc}--[\t\n]]\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u{fff0}-\u{fffb}]|\u{1107f}|\u{16fe4}/v;
 
 /** The same characters where they are kept: within emoji, as joiners of Arabic and Devanagari, and a line end of two characters. */
 export const KEPT =
