@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { build, type Plugin } from "esbuild";
 
 /*
- * dist/orchestrator.cjs   what every start loads: one CommonJS file without any library but commander
- * dist/lib/*.mjs          what only some commands need, loaded by them: controller, operations in process, configuration, spinner
+ * dist/orchestrator.cjs   what every start loads: one CommonJS file without any library
+ * dist/lib/*.mjs          what only some starts need: help, controller, operations in process, configuration, spinner
  *
  * Both lie as deep below the package as their sources (src/main.ts, src/<room>/), so that what is found relative to a
  * module, such as provision/, is found from either.
@@ -17,6 +17,7 @@ const LATER: Readonly<Record<string, string>> = {
   controller: "src/controller/controller.ts",
   "in-process": "src/operations/in-process.ts",
   "config-files": "src/cli/config-files.ts",
+  help: "src/cli/help.ts",
   spinner: "src/cli/spinner.ts",
 };
 
@@ -24,6 +25,7 @@ const LATER: Readonly<Record<string, string>> = {
 const SLOW_BUILTINS: Readonly<Record<string, readonly string[]>> = {
   "node:crypto": ["createHash", "randomBytes", "randomUUID"],
   "node:child_process": ["spawn"],
+  "node:fs/promises": ["chmod", "lstat", "mkdir", "readdir", "stat"],
 };
 
 /** Leaves `import("...")` of a later module in the code, pointing at its own bundle. */
@@ -43,7 +45,7 @@ const later: Plugin = {
 const slowBuiltins: Plugin = {
   name: "slow-builtins",
   setup(builder) {
-    builder.onResolve({ filter: /^node:(crypto|child_process)$/ }, ({ path, kind }) =>
+    builder.onResolve({ filter: /^node:(crypto|child_process|fs\/promises)$/ }, ({ path, kind }) =>
       kind === "import-statement" ? { path, namespace: "slow" } : undefined,
     );
     builder.onLoad({ filter: /.*/, namespace: "slow" }, ({ path }) => {
@@ -52,8 +54,7 @@ const slowBuiltins: Plugin = {
       const named = functions.map(
         (name) => `export const ${name} = (...all) => ${load}.${name}(...all);`,
       );
-      // commander takes the whole module, and uses it for commands that are programs of their own: we have none.
-      return { contents: [...named, "export default {};"].join("\n"), loader: "js" };
+      return { contents: named.join("\n"), loader: "js" };
     });
   },
 };
@@ -69,6 +70,7 @@ const common = {
   target: "node24",
   minifyWhitespace: true,
   minifySyntax: true,
+  minifyIdentifiers: true,
   legalComments: "none",
   logLevel: "warning",
   define: { ORCHESTRATOR_VERSION: JSON.stringify(version) },
@@ -109,7 +111,6 @@ const libraries = new Set(
     (path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? [],
   ),
 );
-libraries.delete("commander");
 if (libraries.size > 0) {
   throw new Error(`the fast file must not hold ${[...libraries].join(", ")}: load it later`);
 }

@@ -9,15 +9,16 @@ import type { CommandSpec } from "./spec.ts";
 /** Runs one command line; resolves with the exit code and never rejects. */
 export async function runCli(context: Context, argv: readonly string[]): Promise<number> {
   try {
-    return await runWords(context, withDispatch(argv));
+    return await runWords(context, spelledOut(argv));
   } catch (error) {
     return showError(context.io, error, wantsJson(argv));
   }
 }
 
-/** `orchestrator --repo kite ...` means `orchestrator dispatch --repo kite ...`. */
-function withDispatch(argv: readonly string[]): readonly string[] {
-  const [first] = argv;
+/** `--repo kite ...` means `dispatch --repo kite ...`, and `help run list` means `run list --help`. */
+function spelledOut(argv: readonly string[]): readonly string[] {
+  const [first, ...rest] = argv;
+  if (first === "help" && rest.length > 0) return [...rest, "--help"];
   const forProgram = first === undefined || ["-h", "--help", "-V", "--version"].includes(first);
   return !forProgram && first.startsWith("-") ? ["dispatch", ...argv] : argv;
 }
@@ -35,9 +36,7 @@ async function runWords(context: Context, words: readonly string[]): Promise<num
 }
 
 function nounOf(words: readonly string[]): Noun | undefined {
-  const [first, second] = words;
-  const name = first === "help" ? second : first;
-  return NOUNS.find((noun) => noun.name === name);
+  return NOUNS.find((noun) => noun.name === words[0]);
 }
 
 const startsWith = (words: readonly string[], path: readonly string[]): boolean =>

@@ -33,6 +33,12 @@ const MAX_REQUESTS_PER_CONNECTION = 256;
 /** How long `stop` waits for handlers that do not heed their signal. */
 const STOP_GRACE_MS = 5_000;
 
+/** What requests under way hear when the controller stops: as after a cut, the client may ask the next one. */
+const STOPPING = new OrchestratorError("unreachable", "the controller is stopping", {
+  retryable: true,
+  details: { lost: true },
+});
+
 /**
  * The controller's door for programs of the same user (operations/wire.ts says what is spoken). The socket appears under
  * its name already listening and 0600. One left by a dead process is replaced; where somebody answers, `start` rejects
@@ -91,6 +97,7 @@ function serveConnection(socket: Socket, options: SocketServerOptions): Connecti
   const gone = new AbortController();
   let pulsing = false;
   let refused = false;
+  let stopping = false;
   socket.setMaxListeners(0);
 
   /** Writes one line; resolves when the client can take more, or is gone. */
@@ -121,8 +128,8 @@ function serveConnection(socket: Socket, options: SocketServerOptions): Connecti
     try {
       await answerCall(call, options, signal, write);
     } catch (error) {
-      if (signal.aborted) return write({ id: call.id, end: true });
-      const wire = toWireError(error);
+      if (signal.aborted && signal.reason !== STOPPING) return write({ id: call.id, end: true });
+      const wire = toWireError(signal.aborted ? STOPPING : error);
       if (wire.code === "internal") {
         options.logger.error("operation_failed", { operation: call.op, message: wire.message });
       }
@@ -143,13 +150,14 @@ function serveConnection(socket: Socket, options: SocketServerOptions): Connecti
       );
     }
     const abort = new AbortController();
+    if (stopping) abort.abort(STOPPING);
     const done = run(request, abort.signal).finally(() => running.delete(request.id));
     running.set(request.id, { abort, done });
     void pulse();
   };
 
-  const abortAll = () => {
-    for (const request of running.values()) request.abort.abort();
+  const abortAll = (reason?: Error) => {
+    for (const request of running.values()) request.abort.abort(reason);
   };
   const refuse = (error: unknown) => {
     refused = true;
@@ -179,7 +187,8 @@ function serveConnection(socket: Socket, options: SocketServerOptions): Connecti
   return {
     closed,
     async close() {
-      abortAll();
+      stopping = true;
+      abortAll(STOPPING);
       const settled = new AbortController();
       await Promise.race([
         Promise.all([...running.values()].map((request) => request.done)),
@@ -203,6 +212,7 @@ async function answerCall(
   write: (answer: Answer) => Promise<void>,
 ): Promise<void> {
   const { services } = options;
+  signal.throwIfAborted();
   if (!ANSWERED_TO_ALL.has(call.op)) checkVersion(call, services);
   const operation = findOperation(options.operations, call.op);
   if (operation.answer.kind === "once") {
@@ -213,8 +223,9 @@ async function answerCall(
   }
   for await (const item of performStream(operation, services, call.input, signal)) {
     await write({ id: call.id, item });
-    if (signal.aborted) break;
+    signal.throwIfAborted();
   }
+  signal.throwIfAborted();
   return write({ id: call.id, end: true });
 }
 

@@ -1,0 +1,336 @@
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { z } from "zod";
+import { NOUNS } from "../../src/cli/nouns.ts";
+import type { CommandSpec } from "../../src/cli/spec.ts";
+import { EXIT_CODES, OrchestratorError, type ErrorCode } from "../../src/domain/errors.ts";
+import { OPERATIONS } from "../../src/operations/registry.ts";
+import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
+import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
+import { event, RUN, WORKER } from "../support/views.ts";
+
+const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
+
+const ANSWERS: Readonly<Record<string, Handler>> = {
+  dispatch: () => ({ run: RUN, replayed: false }),
+  "dispatch.plan": () => PLAN,
+  "run.list": () => [RUN],
+  "run.show": () => RUN,
+  "run.wait": () => RUN,
+  "run.diff": () => ({ diff: "diff --git a b\n" }),
+  "run.logs": () => ({ text: "== clone\nok\n" }),
+  "run.cancel": () => ({ ...RUN, state: "cancelling" }),
+  "run.retry": () => RUN,
+  "run.resume": () => RUN,
+  send: () => RUN,
+  "worker.list": () => [WORKER],
+  "worker.show": () => WORKER,
+  "worker.create": () => WORKER,
+  "worker.setup": () => WORKER,
+  "worker.busy": () => ({ busy: true, reason: "a run" }),
+  "worker.exec": () => ({ code: 0, stdout: "hi\n", stderr: "", truncated: false }),
+  "worker.attach": () => ({ argv: ["tmux"], env: {}, command: "tmux attach" }),
+  "worker.destroy": () => WORKER,
+  status: () => ({ workers: [WORKER], runs: [RUN] }),
+  "events.read": () => [event("run.status", { status: "running" })],
+  async *"events.follow"() {
+    yield event("run.delivered", { receipt: "accepted" });
+  },
+  "controller.ping": () => ({
+    pid: 1,
+    version: "0.1.0",
+    fleet_id: "f",
+    started_at: 0,
+    live_runs: 0,
+  }),
+};
+
+async function asked(
+  argv: readonly string[],
+  setting: Partial<CliSetting> = {},
+  handlers = ANSWERS,
+) {
+  await using home = await temporaryHome();
+  await mkdir(join(home.path, "o"), { mode: 0o700 });
+  const controller = await fakeController(socketOf(home.path), handlers);
+  try {
+    const result = await cli(argv, { home: home.path, ...setting });
+    return { ...result, calls: [...controller.calls] };
+  } finally {
+    await controller.stop();
+  }
+}
+
+const allSpecs = async (): Promise<CommandSpec[]> => {
+  const loaded = await Promise.all(NOUNS.map((noun) => noun.load()));
+  return [...new Map(loaded.flat().map((spec) => [spec.path, spec])).values()];
+};
+
+/** Command lines that together give every field of every operation. */
+const LINES: ReadonlyArray<readonly string[]> = [
+  [
+    "--repo",
+    "kite",
+    "--command",
+    "x",
+    "--title",
+    "t",
+    "--worker",
+    "kite-1",
+    "--runtime",
+    "shell",
+    "--mode",
+    "m",
+    "--on-full",
+    "fail",
+    "--request-id",
+    "r",
+  ],
+  ["dispatch", "--repo", "kite", "--worker", "kite-1", "--dry-run"],
+  ["run", "list", "--repo", "kite", "--live", "--limit", "5"],
+  ["run", "show", "run-1"],
+  ["run", "wait", "run-1", "--timeout", "5m", "--until", "settled"],
+  ["run", "diff", "run-1"],
+  ["run", "logs", "run-1", "--lines", "10"],
+  ["run", "cancel", "run-1"],
+  ["run", "retry", "run-1", "--request-id", "r"],
+  ["run", "resume", "run-1", "--command", "go on"],
+  ["send", "kite-1", "--command", "x", "--live", "--request-id", "r"],
+  ["worker", "list", "--repo", "kite", "--all"],
+  ["worker", "show", "kite-1"],
+  ["worker", "create", "--repo", "kite"],
+  ["worker", "setup", "kite-1"],
+  ["worker", "busy", "kite-1"],
+  ["worker", "exec", "kite-1", "--timeout", "5s", "--", "ls", "-la", "--json"],
+  ["worker", "destroy", "kite-1"],
+  ["worker", "attach", "kite-1", "--print"],
+  ["attach", "kite-1", "--print"],
+  ["status", "kite-1"],
+  [
+    "events",
+    "--after",
+    "7",
+    "--run",
+    "run-1",
+    "--repo",
+    "kite",
+    "--kind",
+    "run.",
+    "--kind",
+    "worker.gone",
+    "--limit",
+    "9",
+  ],
+  ["events", "--follow", "--after", "7", "--run", "run-1", "--repo", "kite", "--kind", "run."],
+  ["ping"],
+];
+
+test("every operation that names a command line has one, and every field of its input can be given", async () => {
+  const specs = await allSpecs();
+  const given = new Map<string, Set<string>>();
+  for (const argv of LINES) {
+    const { code, err, calls } = await asked(argv);
+    assert.ok(code === 0, `${argv.join(" ")}: ${err}`);
+    for (const { op, input } of calls) {
+      const fields = given.get(op) ?? new Set();
+      for (const [field, value] of Object.entries(input as object)) {
+        if (value !== undefined) fields.add(field);
+      }
+      given.set(op, fields);
+    }
+  }
+  given.set("controller.stop", new Set());
+  for (const operation of OPERATIONS.values()) {
+    if (operation.cli === null) continue;
+    const path = operation.cli.replace(/ --.*$/, "");
+    assert.ok(
+      specs.some((spec) => spec.path === path),
+      `no command '${path}'`,
+    );
+    const fields = given.get(operation.id);
+    assert.ok(fields, `${operation.id} was never called`);
+    assert.ok(operation.input instanceof z.ZodObject);
+    for (const field of Object.keys(operation.input.shape)) {
+      assert.ok(fields.has(field), `${operation.id}: no option gives '${field}'`);
+    }
+  }
+});
+
+test("what an option says arrives as it was said", async () => {
+  const { calls } = await asked([
+    "worker",
+    "exec",
+    "kite-1",
+    "--timeout",
+    "1.5s",
+    "--",
+    "sh",
+    "-c",
+    "echo $(id) 'x'",
+    "--json",
+  ]);
+  assert.deepEqual(calls[0]?.input, {
+    worker: "kite-1",
+    argv: ["sh", "-c", "echo $(id) 'x'", "--json"],
+    timeout_ms: 1_500,
+  });
+  const events = await asked(["events", "--kind", "a.", "--kind=b"]);
+  assert.deepEqual((events.calls[0]?.input as { kinds: string[] }).kinds, ["a.", "b"]);
+});
+
+test("--json is parseable on every command, whatever comes back", async () => {
+  const hostile = '\u001b]0;x\u0007 \u2028 \u200b "quoted" \\ \n second';
+  const handlers: Readonly<Record<string, Handler>> = {
+    ...ANSWERS,
+    "run.show": () => ({ ...RUN, task: hostile, state_reason: hostile }),
+    status: () => ({ workers: [{ ...WORKER, reason: hostile }], runs: [] }),
+    "events.read": () => [event(hostile, { hostile })],
+  };
+  for (const argv of LINES) {
+    if (argv.includes("--print")) continue;
+    const withJson = argv.includes("--")
+      ? ["worker", "exec", "kite-1", "--json", "--", "ls"]
+      : [...argv, "--json"];
+    const { out, err } = await asked(withJson, {}, handlers);
+    assert.ok(jsonLines(out).length > 0, withJson.join(" "));
+    assert.equal(err, "");
+    assert.doesNotMatch(out.replaceAll("\n", ""), /\p{Cc}/u);
+  }
+});
+
+test("each error code ends the program with its exit code, in words and as JSON", async () => {
+  for (const [code, exitCode] of Object.entries(EXIT_CODES) as Array<[ErrorCode, number]>) {
+    const handlers = {
+      "run.show": () => {
+        throw new OrchestratorError(code, "not so", { hint: "do this", details: { a: 1 } });
+      },
+    };
+    const words = await asked(["run", "show", "run-1"], {}, handlers);
+    assert.deepEqual(
+      [words.code, words.out, words.err],
+      [exitCode, "", "error: not so\nhint: do this\n"],
+    );
+    const json = await asked(["run", "show", "run-1", "--json"], {}, handlers);
+    assert.equal(json.code, exitCode);
+    assert.deepEqual(jsonLines(json.out), [
+      { error: { code, message: "not so", hint: "do this", retryable: false, details: { a: 1 } } },
+    ]);
+  }
+});
+
+const HOSTILE_NAMES = [
+  "",
+  " ",
+  "..",
+  "../etc",
+  "a/b",
+  "Kite",
+  "-kite",
+  "kite;id",
+  "kite$(id)",
+  "#(touch x)",
+  "#{pane}",
+  "kite\nid",
+  "kite\0",
+  "kite\u200b",
+  "\u202ekite",
+  "kite\u001b[2J",
+  "k".repeat(41),
+  "kité",
+  "*",
+];
+
+test("wrong names are refused with exit code 2, one clear line, before a controller is asked or started", async () => {
+  const lines: ReadonlyArray<(name: string) => readonly string[]> = [
+    (name) => ["--repo", name, "--command", "x"],
+    (name) => [`--repo=${name}`, "--command=x"],
+    (name) => ["--repo", "kite", "--worker", name, "--command", "x"],
+    (name) => ["send", "--command", "x", "--", name],
+    (name) => ["run", "show", "--", name],
+    (name) => ["run", "cancel", "--", name],
+    (name) => ["status", "--", name],
+    (name) => ["worker", "show", "--", name],
+    (name) => ["worker", "create", "--repo", name],
+    (name) => ["attach", "--", name],
+    (name) => ["repo", "add", "--url", "x", "--", name],
+  ];
+  for (const name of HOSTILE_NAMES) {
+    for (const line of lines) {
+      const { code, out, err, calls } = await asked(line(name));
+      const said = JSON.stringify(line(name));
+      assert.equal(code, 2, `${said}: ${err}`);
+      assert.match(err, /^error: [^\n]+\n(hint: [^\n]+\n)?$/, said);
+      assert.doesNotMatch(err.replaceAll("\n", ""), /[\p{Cc}\u200b\u202e]/u);
+      assert.equal(out, "");
+      assert.deepEqual(calls, []);
+    }
+  }
+});
+
+const USAGE: ReadonlyArray<readonly [readonly string[], RegExp]> = [
+  [["statsu"], /unknown command 'statsu'\nhint: Did you mean status\?/],
+  [["run", "shwo", "run-1"], /unknown command 'shwo'\nhint: Did you mean show\?/],
+  [["run", "list", "--lmit", "3"], /unknown option '--lmit'\nhint: Did you mean --limit\?/],
+  [["run", "list", "--limit"], /argument missing\nhint: for example: orchestrator run list/],
+  [["run", "list", "--limit", "many"], /--limit "many" is no whole number from 1/],
+  [["run", "list", "--limit", "0"], /no whole number from 1/],
+  [["run", "show"], /missing required argument 'run'\nhint: for example: orchestrator run show/],
+  [["run", "show", "run-1", "run-2"], /too many arguments/],
+  [["run", "wait", "run-1", "--until", "never"], /Allowed choices are delivered, settled, ended/],
+  [
+    ["run", "wait", "run-1", "--timeout", "soon"],
+    /--timeout "soon" is no time\nhint: write for example 90s/,
+  ],
+  [["--repo", "kite", "--command", "x", "--on-full", "cry"], /Allowed choices are queue, fail/],
+  [["--json", "status"], /--repo is missing|is not expected here/],
+  [["worker", "exec", "kite-1", "ls", "-la"], /unknown option '-la'/],
+  [
+    ["worker", "create"],
+    /--repo is missing\nhint: for example: orchestrator worker create --repo kite/,
+  ],
+  [
+    ["repo", "add", "kite"],
+    /--url is missing\nhint: for example: orchestrator repo add kite --url/,
+  ],
+];
+
+test("wrong command lines are told what is wrong, with a suggestion or an example", async () => {
+  for (const [argv, message] of USAGE) {
+    const { code, err, calls, out } = await asked(argv);
+    assert.equal(code, 2, argv.join(" "));
+    assert.match(argv.includes("--json") ? out : err, message, argv.join(" "));
+    assert.deepEqual(calls, []);
+  }
+});
+
+test("help is there for every command, with examples that are commands themselves", async () => {
+  const top = await asked(["--help"]);
+  assert.equal(top.code, 0);
+  for (const noun of NOUNS) assert.match(top.out, new RegExp(`^ {2}${noun.name}\\b`, "m"));
+  for (const spec of await allSpecs()) {
+    const { code, out, err } = await asked([...spec.path.split(" "), "--help"]);
+    assert.equal(code, 0, err);
+    assert.match(out, /\nExamples:\n {2}\S/, spec.path);
+    for (const option of spec.options ?? []) assert.match(out, new RegExp(`--${option.name}\\b`));
+    assert.deepEqual(await asked(["help", ...spec.path.split(" ")]).then((help) => help.out), out);
+    assert.ok(
+      spec.examples.some(
+        (line) => line.includes(`orchestrator ${spec.path}`) || spec.path === "dispatch",
+      ),
+      spec.path,
+    );
+  }
+  const nothing = await asked([]);
+  assert.equal(nothing.code, 2);
+  assert.match(nothing.err, /Usage: orchestrator/);
+  const half = await asked(["run"]);
+  assert.equal(half.code, 2);
+  assert.match(half.err, /Usage: orchestrator run/);
+});
+
+test("the version is printed without a controller", async () => {
+  const { code, out, calls } = await asked(["--version"]);
+  assert.deepEqual([code, out, calls], [0, "0.1.0\n", []]);
+});
