@@ -41,6 +41,17 @@ fingerprint_repo() (
 fingerprint_tree() (
   cd -- "$1" || exit 1
   status=$(quiet_git status --porcelain=v2 --branch --no-ahead-behind --untracked-files=all --no-renames --ignore-submodules=dirty) || exit 1
+  # Without what it says of the upstream branch, which a fetch changes.
+  case $status in
+    *"$NL# branch.upstream "*)
+      fingerprint_head=${status%%"$NL# branch.upstream "*}
+      fingerprint_rest=${status#*"$NL# branch.upstream "}
+      fingerprint_rest=$fingerprint_rest$NL
+      fingerprint_rest=${fingerprint_rest#*"$NL"}
+      case $fingerprint_rest in '# branch.ab '*) fingerprint_rest=${fingerprint_rest#*"$NL"} ;; esac
+      status=$fingerprint_head$NL${fingerprint_rest%"$NL"}
+      ;;
+  esac
   printf '%s\n' "$status"
   git_dir || exit 1
   cd -- "$REPLY" 2>/dev/null || exit 1

@@ -27,6 +27,19 @@ git_dir() {
   fi
 }
 
+# remove_dead_locks: in the clone that is the current folder: lock files that a killed git left, when no git runs there; fails when
+# there were none to remove.
+remove_dead_locks() {
+  here=$(pwd -P)
+  for process in /proc/[0-9]*; do
+    { read -r name; } 2>/dev/null <"$process/comm" || continue
+    case $name in git*) ;; *) continue ;; esac
+    case $(readlink "$process/cwd")/ in "$here"/*) return 1 ;; esac
+  done
+  locks=$(find .git -name '*.lock' -type f ! -path '.git/modules/*' ! -path '.git/objects/*' -print -exec rm -f {} +)
+  [ -n "$locks" ] && printf 'removed locks without an owner:\n%s\n' "$locks"
+}
+
 # is_branch TEXT: the rules of `git check-ref-format --branch`, without a process, and without names that read as options or refs.
 is_branch() {
   case $1 in
