@@ -1,3 +1,4 @@
+import { OrchestratorError } from "../domain/errors.ts";
 import type { ExecStream, Transport } from "../transport/transport.ts";
 import { installBundle, needsInstall, workerArgv, workerFailed, type Bundle } from "./bundle.ts";
 import type { Follow, FollowedLine } from "./provisioner.ts";
@@ -18,7 +19,8 @@ interface Opened {
 /**
  * Follows a run's events.jsonl from `offset` when the worker still has that file, else from its beginning. Offsets are bytes.
  * `lines` throws `TransportError` when the connection is lost, and ends when the signal aborts, when it is disposed of, or when
- * the worker says that the file was replaced: follow again then. A last line without its newline is not given out.
+ * the worker has another file by that name: follow again then. A last line without its newline is not given out. The script on the
+ * worker ends now and then by itself, and is started again here.
  */
 export async function follow(
   transport: Transport,
@@ -30,16 +32,44 @@ export async function follow(
     readonly signal: AbortSignal;
   },
 ): Promise<Follow> {
-  const { run, file, offset, signal } = input;
-  const argv = workerArgv("follow", [run, file ?? "-", String(offset)]);
-  const first = await open(transport, argv, signal);
-  const opened =
-    first ?? (await installBundle(transport, bundle).then(() => open(transport, argv, signal)));
-  if (opened === undefined) throw new Error(`the worker has no script to follow ${run}`);
+  const { run, signal } = input;
+  let closed = false;
+  const start = async (file: string | null, offset: number): Promise<Opened> => {
+    const argv = workerArgv("follow", [run, file ?? "-", String(offset)]);
+    const first = await open(transport, argv, signal);
+    if (first !== undefined) return first;
+    await installBundle(transport, bundle);
+    const second = await open(transport, argv, signal);
+    if (second !== undefined) return second;
+    throw new OrchestratorError("internal", `the worker has no script to follow ${run}`);
+  };
+  let opened = await start(input.file, input.offset);
+  const { file } = opened;
+  async function* lines(): AsyncGenerator<FollowedLine> {
+    let place = opened.start;
+    try {
+      for (;;) {
+        for await (const line of splitEvents(opened)) {
+          place = line.offset;
+          yield line;
+        }
+        if (closed || signal.aborted) return;
+        opened = await start(file, place);
+        if (opened.file !== file || opened.start !== place) return;
+      }
+    } catch (error) {
+      if (!closed && !signal.aborted) throw error;
+    } finally {
+      opened.stream.close();
+    }
+  }
   return {
-    file: opened.file,
-    lines: splitEvents(opened, signal),
-    [Symbol.asyncDispose]: async () => opened.stream.close(),
+    file,
+    lines: lines(),
+    [Symbol.asyncDispose]: async () => {
+      closed = true;
+      opened.stream.close();
+    },
   };
 }
 
@@ -75,7 +105,8 @@ async function open(
 
 const HEADER = /^file\t(\d+:\d+)\t(\d{1,15})$/;
 
-async function* splitEvents(opened: Opened, signal: AbortSignal): AsyncGenerator<FollowedLine> {
+/** Splits bytes at newlines; ends with the stream. */
+async function* splitEvents(opened: Opened): AsyncGenerator<FollowedLine> {
   let offset = opened.start;
   let kept: Uint8Array[] = [];
   let keptBytes = 0;
@@ -88,25 +119,19 @@ async function* splitEvents(opened: Opened, signal: AbortSignal): AsyncGenerator
     keptBytes += room.length;
   };
   let chunk = opened.rest;
-  try {
-    for (;;) {
-      let from = 0;
-      for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, from)) {
-        keep(chunk.subarray(from, end));
-        from = end + 1;
-        offset += lineBytes + 1;
-        const text = Buffer.concat(kept).toString("utf8");
-        [kept, keptBytes, lineBytes] = [[], 0, 0];
-        yield { text, offset };
-      }
-      keep(chunk.subarray(from));
-      const next = await opened.chunks.next();
-      if (next.done === true) return;
-      chunk = next.value;
+  for (;;) {
+    let from = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, from)) {
+      keep(chunk.subarray(from, end));
+      from = end + 1;
+      offset += lineBytes + 1;
+      const text = Buffer.concat(kept).toString("utf8");
+      [kept, keptBytes, lineBytes] = [[], 0, 0];
+      yield { text, offset };
     }
-  } catch (error) {
-    if (!signal.aborted) throw error;
-  } finally {
-    opened.stream.close();
+    keep(chunk.subarray(from));
+    const next = await opened.chunks.next();
+    if (next.done === true) return;
+    chunk = next.value;
   }
 }
