@@ -32,6 +32,7 @@ const context: Context = {
   openInProcess: () => Promise.reject(new Error("no store in this test")),
   async hostController() {
     const behaviour = process.env["FAKE_SERVE"] ?? "";
+    await ensureHome(paths);
     appendFileSync(join(paths.home, "starts"), `${process.pid}\n`);
     if (behaviour === "refuse") {
       throw new OrchestratorError("invalid_config", "repos.kite.url must be a Git URL", {
@@ -42,7 +43,6 @@ const context: Context = {
     if (behaviour === "mute") await new Promise(() => setInterval(() => {}, 1_000));
     const { holdExclusive } = await import("../../src/store/lock.ts");
     const { fakeController } = await import("../support/fake-services.ts");
-    await ensureHome(paths);
     const lock = holdExclusive(paths.controllerLock);
     if (lock === null) throw new OrchestratorError("lease_held", "another controller runs");
     let finish = () => {};

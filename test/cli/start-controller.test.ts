@@ -65,10 +65,12 @@ const startsIn = (home: string): number[] => {
   return existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").map(Number) : [];
 };
 
+/** One that ended and that nobody has waited for yet counts as ended. */
 const isAlive = (pid: number): boolean => {
   try {
     process.kill(pid, 0);
-    return true;
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
   } catch {
     return false;
   }
