@@ -130,7 +130,7 @@ const shared = {
     .describe("What happens to a run whose worker cannot be reached"),
 } as const;
 
-export const repoSchema = z
+const repoSchema = z
   .strictObject({
     url: gitUrl.describe("Git URL or path that workers clone from"),
     ...shared,

@@ -87,7 +87,7 @@ export function suggestName(url: string, taken: Iterable<string>): string | null
 }
 
 /** Without a credential that http(s) URLs may carry: remotes often do. */
-export function withoutCredential(url: string): string {
+function withoutCredential(url: string): string {
   return url.replace(/^(https?:\/\/)[^/]*@/i, "$1");
 }
 

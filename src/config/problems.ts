@@ -70,7 +70,7 @@ function sentence(file: string, { path, line, column, what }: Problem): string {
 }
 
 /** `repos.kite.flags[0]`; keys of other characters are quoted and cut. */
-export function formatPath(path: Path): string {
+function formatPath(path: Path): string {
   return path.reduce<string>((text, step) => {
     if (typeof step === "number") return `${text}[${step}]`;
     const key = String(step);
