@@ -68,7 +68,7 @@ export const commands: readonly CommandSpec[] = [
         name: "on-lost",
         value: "what",
         help: "when a worker cannot be reached",
-        choices: ["wait", "replace"],
+        choices: ["wait"],
       },
       { name: "replace", help: "change a repo of this name that is there" },
       json,

@@ -55,8 +55,11 @@ const auth = z
 
 const git = z
   .strictObject({
-    name: line.min(1).optional().describe("Author of the agent's commits; default: this machine's"),
-    email: line.min(1).optional().describe("Author's e-mail; default: this machine's"),
+    name: line
+      .min(1)
+      .optional()
+      .describe("Author of the agent's commits; default: Sprite Orchestrator agent"),
+    email: line.min(1).optional().describe("Author's e-mail; default: agent@orchestrator.invalid"),
     deployKey: secretReference
       .optional()
       .describe(
@@ -126,8 +129,8 @@ const shared = {
     .enum(["run", "none"])
     .describe("run: work on orchestrator/<run>; none: stay on the base branch"),
   onLost: z
-    .enum(["wait", "replace"])
-    .describe("What happens to a run whose worker cannot be reached"),
+    .enum(["wait"])
+    .describe("A run whose worker cannot be reached waits, blocked, until it answers"),
 } as const;
 
 const repoSchema = z

@@ -12,6 +12,7 @@ import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts"
 import { ensureStarted } from "./launch.ts";
 import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } from "./runs.ts";
 import { proveOver } from "./prove-over.ts";
+import { verifyRun } from "./verify.ts";
 
 const MAX_SCREEN = 4_000;
 
@@ -125,18 +126,27 @@ async function act(
       }
       return;
     }
-    case "finish": {
-      const { outcome, reason } = decision;
-      context.fleet.failpoint("before-finish");
-      await store.mutate((tx) =>
-        moveRun(tx, run, outcome === "completed" ? "stopped" : "failed", {
-          patch: { outcome, reason },
-          payload: { outcome, reason },
-        }),
-      );
-      return;
-    }
+    case "finish":
+      return finishTurn(context, run, decision);
   }
+}
+
+/** The turn is over: what counts as completed must pass the repo's `verify` first. */
+async function finishTurn(
+  context: DispatchContext,
+  run: Run,
+  decision: Extract<Decision, { kind: "finish" }>,
+): Promise<void> {
+  const unverified = decision.outcome === "completed" ? await verifyRun(context, run) : null;
+  const outcome = unverified === null ? decision.outcome : "failed";
+  const reason = unverified ?? decision.reason;
+  context.fleet.failpoint("before-finish");
+  await context.fleet.store.mutate((tx) =>
+    moveRun(tx, run, outcome === "completed" ? "stopped" : "failed", {
+      patch: { outcome, reason },
+      payload: { outcome, reason },
+    }),
+  );
 }
 
 /** The next message is a new launch that continues the conversation, once the former process is proven over. */

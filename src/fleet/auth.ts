@@ -9,8 +9,12 @@ export async function resolveAuth(
   runtime: Runtime,
   sources: SecretSources,
 ): Promise<ResolvedAuth> {
-  const { auth } = repo;
-  if (auth === undefined) return { seed: { kind: "none" }, lines: [] };
+  const { auth, git } = repo;
+  const deployKey =
+    git?.deployKey === undefined
+      ? null
+      : (await resolveSecret(git.deployKey, { ...sources, shape: "block" })).reveal();
+  if (auth === undefined) return { seed: { kind: "none" }, lines: [], deployKey };
   const secret = (await resolveSecret(auth.secret, sources)).reveal();
   const lines = [`${runtime.authEnv(auth.kind)}=${secret}`];
   if (auth.baseUrl !== undefined && runtime.baseUrlEnv !== null) {
@@ -18,5 +22,5 @@ export async function resolveAuth(
   }
   const seed =
     auth.kind === "api-key" ? { kind: auth.kind, last20: secret.slice(-20) } : { kind: auth.kind };
-  return { seed, lines };
+  return { seed, lines, deployKey };
 }

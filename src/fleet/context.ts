@@ -15,6 +15,8 @@ export interface ResolvedAuth {
   readonly seed: SeedAuth;
   /** `NAME=VALUE` lines, secrets included: goes to a worker on stdin and nowhere else. */
   readonly lines: readonly string[];
+  /** Private key with which workers reach the remote; a secret as well. */
+  readonly deployKey: string | null;
 }
 
 /** Everything the fleet acts through; wired in `controller/`. */

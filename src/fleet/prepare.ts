@@ -50,29 +50,15 @@ export type PrepareOutcome =
 /** The steps, in order, for each purpose (provision/README.md). */
 export function stepsFor(purpose: PreparePurpose): readonly StepName[] {
   const arrive: StepName[] = ["owner", "keys"];
-  const settle: StepName[] = ["setup", "agent", "session"];
+  const vacate: StepName[] = purpose.former === null ? ["idle"] : ["idle", "over"];
   switch (purpose.clone) {
     case "fresh":
       // A clone that a former attempt left is reset only when it is proven saved, like any other.
-      return [...arrive, "saved", "clone", "branch", ...settle];
+      return [...arrive, "saved", "clone", "branch", "setup", "agent", "session"];
     case "reuse":
-      return [
-        "owner",
-        "idle",
-        ...(purpose.former === null ? [] : (["over"] as const)),
-        "saved",
-        "clone",
-        "branch",
-        ...settle,
-      ];
+      return [...arrive, ...vacate, "saved", "clone", "branch", "setup", "agent", "session"];
     case "continue":
-      return [
-        "owner",
-        "idle",
-        ...(purpose.former === null ? [] : (["over"] as const)),
-        "agent",
-        "session",
-      ];
+      return [...arrive, ...vacate, "agent", "session"];
   }
 }
 
@@ -121,8 +107,9 @@ function params(
   return {
     FLEET_ID: context.store.fleetId,
     AUTHORIZED_KEY: context.keys.publicKey.trim(),
-    GIT_NAME: "Sprite Orchestrator agent",
-    GIT_EMAIL: "agent@orchestrator.invalid",
+    GIT_NAME: repo.git?.name ?? "Sprite Orchestrator agent",
+    GIT_EMAIL: repo.git?.email ?? "agent@orchestrator.invalid",
+    DEPLOY_KEY_B64: auth.deployKey === null ? "" : base64(auth.deployKey),
     REPO: worker.repo,
     REPO_URL: repo.url,
     BRANCH: repo.branch ?? "",
