@@ -145,18 +145,19 @@ async function fold(
   const ownHashes = new Set(
     sent.flatMap(({ sent_hash }) => (sent_hash === null ? [] : [sent_hash])),
   );
-  return lines
-    .filter((line) => line.run === run.run_id && line.launch <= run.launch)
-    .reduce(
-      (evidence, line) =>
-        foldSignals(evidence, runtime.signals(line), {
-          at: tx.now,
-          up: line.up,
-          launch: line.launch,
-          ownHashes,
-        }),
-      evidenceOf(run),
-    );
+  const ours = lines.filter((line) => line.run === run.run_id && line.launch <= run.launch);
+  // Lines that waited for a connection are as old as their distance to the newest of them says.
+  const newest = Math.max(...ours.map((line) => line.up));
+  return ours.reduce(
+    (evidence, line) =>
+      foldSignals(evidence, runtime.signals(line), {
+        at: tx.now - Math.max(0, newest - line.up),
+        up: line.up,
+        launch: line.launch,
+        ownHashes,
+      }),
+    evidenceOf(run),
+  );
 }
 
 /** The message of the latest launch counts as delivered only when the agent's own hook showed it. */

@@ -117,7 +117,7 @@ function toFiles(
   }
   const script = execScript({
     cwd,
-    env: { ...repoEnv, ...plan.env },
+    env: { ...plan.env, ...repoEnv },
     argv: plan.argv,
     auth: run.repo,
     message: plan.appendMessage ? argument : null,
