@@ -1,6 +1,6 @@
 import { OrchestratorError } from "../domain/errors.ts";
 import { cleanText } from "../domain/text.ts";
-import { repoConfig, runtimeOf } from "../fleet/context.ts";
+import { repoConfig, sessionName } from "../fleet/context.ts";
 import { rescue, type Rescued } from "../fleet/rescue.ts";
 import { findWorker, moveWorker, type Worker } from "../fleet/workers.ts";
 import type { WorkReport } from "../provisioner/provisioner.ts";
@@ -8,11 +8,9 @@ import type { Usage } from "../runtimes/runtime.ts";
 import type { Transport } from "../transport/transport.ts";
 import { TransportError } from "../transport/transport-error.ts";
 import type { DispatchContext } from "./context.ts";
-import { placeOf } from "./launch.ts";
-import { evidenceOf, moveRun, type Run } from "./runs.ts";
+import { evidenceOf, findRun, moveRun, type Run } from "./runs.ts";
+import { usageOf } from "./usage.ts";
 
-/** Largest part of a transcript that is read for usage (bytes). */
-const MAX_TRANSCRIPT = 64 * 1024 * 1024;
 /** How long an unreachable worker is waited for before its run ends as `unrescued` (ms). */
 const RESCUE_PATIENCE_MS = 120_000;
 
@@ -72,12 +70,14 @@ async function gather(
       { runId: run.run_id, epoch: run.epoch ?? worker.epoch },
       transport,
     );
-    return {
+    const findings = {
       rescued,
       work: await workOf(context, run, worker, transport),
       usage: await usageOf(context, run, transport),
       pushed: await pushIfAsked(context, run, transport),
     };
+    await showEnd(context, run, transport);
+    return findings;
   } catch (error) {
     const patience = context.fleet.clock.now() - run.updated_at > RESCUE_PATIENCE_MS;
     const lost =
@@ -101,23 +101,20 @@ async function workOf(
   return context.fleet.provisioner.report(transport, worker.repo, run.base_commit);
 }
 
-async function usageOf(
-  context: DispatchContext,
-  run: Run,
-  transport: Transport,
-): Promise<Usage | null> {
-  const runtime = runtimeOf(context.fleet, run.runtime);
-  const { transcriptPath } = evidenceOf(run);
-  if (!runtime.capabilities.reportsUsage || transcriptPath === null) return null;
-  // The path came from the worker: only a file below the agent's own home is read.
-  if (!transcriptPath.startsWith(`${placeOf(run).home}/`) || transcriptPath.includes("/../"))
-    return null;
-  const transcript = await context.fleet.provisioner.readTail(
-    transport,
-    transcriptPath,
-    MAX_TRANSCRIPT,
-  );
-  return transcript === null ? null : runtime.usage(transcript);
+/** The window shows the end that the run has, whatever a late look of the guard made of it. */
+async function showEnd(context: DispatchContext, run: Run, transport: Transport): Promise<void> {
+  if (run.outcome !== "completed") return;
+  try {
+    await context.fleet.provisioner.nameWindow(
+      transport,
+      sessionName(run.repo),
+      "completed",
+      "turn ended",
+    );
+  } catch (error) {
+    // A window that somebody closed shows nothing; the run's end does not depend on it.
+    if (!(error instanceof OrchestratorError)) throw error;
+  }
 }
 
 async function pushIfAsked(
@@ -171,7 +168,8 @@ async function commitEnd(
   const outcome = run.outcome ?? "failed";
   const unrescued = findings.rescued?.kind === "not-rescued" ? findings.rescued.reason : null;
   await context.fleet.store.mutate(async (tx) => {
-    const report = toReport(run, findings, tx.now);
+    // What came from the agent while its work was saved, its cost above all, belongs to the report.
+    const report = toReport(await findRun(tx.db, run.run_id), findings, tx.now);
     const event =
       outcome === "completed"
         ? "reported_completed"

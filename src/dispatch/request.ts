@@ -5,7 +5,8 @@ import { isTerminal } from "../domain/run.ts";
 import { providerOf, repoConfig, runtimeOf, type FleetContext } from "../fleet/context.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
 import { assignQueued, type PoolFacts } from "./assign.ts";
-import { findRun, type Run } from "./runs.ts";
+import { NO_EVIDENCE, type Evidence } from "../runtimes/evidence.ts";
+import { evidenceOf, findRun, type Run } from "./runs.ts";
 import type { Tx } from "../store/store.ts";
 
 export interface DispatchInput {
@@ -158,7 +159,8 @@ async function insertRun(
       base_commit: input.resumes?.base_commit ?? null,
       place: null,
       head_commit: null,
-      evidence: null,
+      evidence:
+        input.resumes === undefined ? null : JSON.stringify(startingEvidence(input.resumes)),
       follow_generation: null,
       follow_offset: 0,
       report: null,
@@ -200,6 +202,11 @@ async function insertRun(
     payload: { worker: wanted },
   });
   return runId;
+}
+
+/** A continued conversation shows its cost from its beginning: what was shown so far is not this run's. */
+function startingEvidence(former: Run): Evidence {
+  return { ...NO_EVIDENCE, costShown: evidenceOf(former).costShown ?? null };
 }
 
 /** A follow-up goes to the worker that holds its conversation, as long as that worker was not given to another run since. */

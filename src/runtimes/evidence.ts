@@ -59,7 +59,10 @@ export interface Evidence {
   readonly lastAt: number | null;
   /** Last words of the agent, cleaned and capped. */
   readonly summary: string | null;
+  /** US dollars this run has cost so far. */
   readonly costUsd: number | null;
+  /** The figure the program itself showed last, which counts over its whole conversation, and when it was taken. */
+  readonly costShown: { readonly usd: number; readonly at: number } | null;
 }
 
 export const NO_EVIDENCE: Evidence = {
@@ -76,4 +79,5 @@ export const NO_EVIDENCE: Evidence = {
   lastAt: null,
   summary: null,
   costUsd: null,
+  costShown: null,
 };

@@ -47,6 +47,7 @@ export function foldSignals(
           tmux: evidence.tmux,
           summary: evidence.summary,
           costUsd: evidence.costUsd,
+          costShown: evidence.costShown,
         };
   const first = start.startedAt === null ? { ...start, startedAt: input.at } : start;
   return signals.reduce<Evidence>((known, signal) => foldSignal(known, signal, input), {
@@ -113,8 +114,16 @@ function foldSignal(evidence: Evidence, signal: Signal, input: FoldInput): Evide
       };
     }
     case "cost":
-      return { ...evidence, costUsd: Math.max(evidence.costUsd ?? 0, signal.usd) };
+      return foldCost(evidence, signal.usd, input);
   }
+}
+
+/** What was added since the figure shown last; a lower one means that the program began to count anew (it was killed). */
+function foldCost(evidence: Evidence, usd: number, { at }: FoldInput): Evidence {
+  const before = evidence.costShown?.usd ?? 0;
+  const added = usd >= before ? usd - before : usd;
+  const costUsd = Number(((evidence.costUsd ?? 0) + added).toFixed(9));
+  return { ...evidence, costUsd, costShown: { usd, at } };
 }
 
 const clean = (text: string) => cleanText(text, MAX_DETAIL);

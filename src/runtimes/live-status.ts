@@ -14,6 +14,9 @@ const SETTLED_LAG_MS = 1_000;
 /** A registry reading is repeated on every change, within a second: an older one still stands when nothing came since. */
 const CHANGE_SEEN_MS = 2_000;
 
+/** An idle reading taken within a turn's first second stands, once no change of it came for so long. */
+const IDLE_STANDS_MS = 4_000;
+
 type Registry = NonNullable<Evidence["registry"]>;
 type Turn = Reading<TurnReading>;
 
@@ -23,7 +26,7 @@ export function liveStatus(evidence: Evidence, context: StatusContext): Finding 
   if (turn === null) return beforeSession(evidence, context);
   return (
     openDialog(turn, registry, context) ??
-    stoppedByPerson(turn, registry) ??
+    stoppedByPerson(turn, registry, context) ??
     runningAfterAll(turn, registry) ??
     asHooksSay(turn, registry)
   );
@@ -68,8 +71,18 @@ function openDialog(turn: Turn, registry: Registry | null, context: StatusContex
 }
 
 /** Escape, Ctrl-C and a denied permission run no hook: the registry turns idle without a Stop. */
-function stoppedByPerson(turn: Turn, registry: Registry | null): Finding | null {
-  if (registry === null || !registry.value.settled || !isAfter(registry, turn)) return null;
+function stoppedByPerson(
+  turn: Turn,
+  registry: Registry | null,
+  context: StatusContext,
+): Finding | null {
+  if (registry === null || !registry.value.settled) return null;
+  // A turn that is stopped at once never shows as busy: the one reading after its prompt is the last for a while.
+  const stands =
+    registry.up > turn.up &&
+    context.connection !== "down" &&
+    context.now - registry.at > IDLE_STANDS_MS;
+  if (!isAfter(registry, turn) && !stands) return null;
   const { status } = registry.value;
   const { phase, background } = turn.value;
   const inTurn = phase === "running" || phase === "asking";

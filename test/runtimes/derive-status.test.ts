@@ -233,6 +233,27 @@ const situations: readonly Situation[] = [
     source: "registry",
   },
   {
+    what: "Escape right after the prompt: never seen busy, and nothing changed since",
+    steps: [
+      [1_000, prompt],
+      [1_800, registry("idle")],
+    ],
+    at: 6_000,
+    status: "interrupted",
+    source: "registry",
+  },
+  {
+    what: "idle read a moment after the prompt, and nothing can be heard since",
+    steps: [
+      [1_000, prompt],
+      [1_800, registry("idle")],
+    ],
+    at: 6_000,
+    status: "running",
+    source: "hook",
+    context: { connection: "down" },
+  },
+  {
     what: "idle in a turn, not settled yet",
     steps: [
       [1_000, prompt],

@@ -179,3 +179,25 @@ test("signals are folded in the order of their line", () => {
   assert.equal(evidence.turn?.value.phase, "ended");
   assert.equal(evidence.lastAt, 1);
 });
+
+test("the cost is what was added since the figure shown last, over launches and runs of one conversation", () => {
+  const shows = (usd: number): Signal => ({ kind: "cost", usd });
+  const first = fold([
+    [1, shows(0.1)],
+    [2, shows(0.3)],
+  ]);
+  assert.equal(first.costUsd, 0.3);
+  const resumed = fold(
+    [
+      [3, shows(0.3)],
+      [4, shows(0.5)],
+    ],
+    2,
+    first,
+  );
+  assert.equal(resumed.costUsd, 0.5);
+  const killed = fold([[5, shows(0.2)]], 3, resumed);
+  assert.equal(killed.costUsd, 0.7, "a program that counts anew");
+  const followUp = fold([[6, shows(0.25)]], 1, { ...NO_EVIDENCE, costShown: killed.costShown });
+  assert.equal(followUp.costUsd, 0.05);
+});
