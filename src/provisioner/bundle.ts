@@ -43,6 +43,9 @@ mkdir "$new"
 tar -xf - -C "$new"
 read -r version <"$new/VERSION"
 [ "$version" = "$hash" ]
+# Two at once would each take the other's for damaged.
+exec 9>"$bundles/.lock"
+flock -x 9
 same=yes
 for file in "$new"/*; do
   cmp -s "$file" "$bundles/$hash/\${file##*/}" || same=no
@@ -50,7 +53,7 @@ done
 if [ "$same" = no ]; then
   sync
   [ ! -e "$bundles/$hash" ] || mv -T "$bundles/$hash" "$bundles/.damaged-$hash-$$"
-  mv -T "$new" "$bundles/$hash" 2>/dev/null || [ -e "$bundles/$hash/VERSION" ]
+  mv -T "$new" "$bundles/$hash"
 fi
 if [ "$(readlink "$so/bin" 2>/dev/null)" != "bundles/$hash" ]; then
   [ ! -d "$so/bin" ] || [ -L "$so/bin" ] || mv -T "$so/bin" "$bundles/.former-$$"
@@ -58,7 +61,7 @@ if [ "$(readlink "$so/bin" 2>/dev/null)" != "bundles/$hash" ]; then
   mv -T "$so/.bin-$$" "$so/bin"
 fi
 # What killed installs left, and bundles that nothing can run from any more.
-find "$bundles" -mindepth 1 -maxdepth 1 \\( -name '.*' -mmin +60 -o -mtime +30 ! -name "$hash" \\) -exec rm -rf {} + 2>/dev/null || :
+find "$bundles" -mindepth 1 -maxdepth 1 \\( -name '.[!l]*' -mmin +60 -o -mtime +30 ! -name "$hash" \\) -exec rm -rf {} + 2>/dev/null || :
 `;
 
 /** Reads the scripts in `folder` (provision/worker); the same files give the same hash. */
