@@ -99,8 +99,14 @@ await build({
   splitting: true,
   // ssh2 works without its native parts; it asks for them and takes no for an answer.
   external: ["cpu-features", "*.node"],
+  // What CommonJS libraries expect to find.
   banner: {
-    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+    js: [
+      'import { createRequire as __createRequire } from "node:module";',
+      "const require = __createRequire(import.meta.url);",
+      "const __filename = import.meta.filename;",
+      "const __dirname = import.meta.dirname;",
+    ].join("\n"),
   },
 });
 

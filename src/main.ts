@@ -6,6 +6,7 @@ import type { Context } from "./cli/context.ts";
 import { showError } from "./cli/errors.ts";
 import { processIo } from "./cli/process-io.ts";
 import { readEnv, type Env } from "./config/env.ts";
+import { OrchestratorError } from "./domain/errors.ts";
 import { homePaths } from "./config/paths.ts";
 import { systemClock, type Clock } from "./platform/clock.ts";
 import { randomIds, type Ids } from "./platform/ids.ts";
@@ -24,6 +25,16 @@ function readVersion(): string {
   const text = readFileSync(join(import.meta.dirname, "..", "package.json"), "utf8");
   const { version } = JSON.parse(text) as { version: string };
   return version;
+}
+
+/** An older one would fail later, in words nobody understands. */
+function refuseOldNode(): void {
+  const [major = "0"] = process.versions.node.split(".");
+  if (Number(major) >= 24) return;
+  throw new OrchestratorError(
+    "invalid_config",
+    `this is Node ${process.version}, and 24 or newer is needed`,
+  );
 }
 
 function interruption(): AbortSignal {
@@ -70,6 +81,7 @@ async function main(): Promise<number> {
   const argv = process.argv.slice(2);
   let env: Env;
   try {
+    refuseOldNode();
     env = readEnv();
   } catch (error) {
     return showError(processIo(PLAIN, endQuietly), error, argv.includes("--json"));

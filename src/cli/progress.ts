@@ -87,7 +87,7 @@ export function describeEvent({ kind, payload }: EventView, palette: Palette): s
       ];
     case "run.finishing":
       return [
-        `${palette.bold("ending")}    ${word(payload["outcome"])}: ${word(payload["reason"])}`,
+        `${palette.bold("ending")}    ${word(payload["outcome"])}${after(payload["reason"])}`,
       ];
     case "run.finished":
     case "run.completed":
@@ -127,8 +127,7 @@ function describeReceipt(payload: Payload): string {
 
 function describeEnd(state: string, payload: Payload, palette: Palette): string[] {
   const paint = state === "completed" ? palette.green : palette.red;
-  const reason = word(payload["reason"]);
-  const lines = [paint(`${state}${reason === "" ? "" : `: ${reason}`}`)];
+  const lines = [paint(`${state}${after(payload["reason"])}`)];
   const summary = payload["summary"];
   if (typeof summary === "string" && summary.trim() !== "") lines.push("", indent(summary, 40), "");
   const facts = [
@@ -156,6 +155,11 @@ type Payload = EventView["payload"];
 function word(value: unknown): string {
   if (typeof value === "string") return cleanLine(value, 300);
   return typeof value === "number" || typeof value === "boolean" ? String(value) : "";
+}
+
+function after(reason: unknown): string {
+  const text = word(reason);
+  return text === "" ? "" : `: ${text}`;
 }
 
 function screenOf(screen: unknown, palette: Palette): string[] {

@@ -70,7 +70,7 @@ export function socketServer(options: SocketServerOptions): Service {
       await chmod(own, 0o600);
       inode = (await lstat(own)).ino;
       await rename(own, path);
-      options.logger.info("socket_opened", { path });
+      options.logger.info("socket.opened", { path });
     },
     async stop() {
       const closing = server;

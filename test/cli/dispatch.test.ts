@@ -82,7 +82,7 @@ watch     orchestrator attach kite-1
 `,
   );
   assert.equal(code, 0);
-  const { request_id: requestId, ...input } = calls[0]?.input as Record<string, unknown>;
+  const { request_id: requestId, ...input } = (calls[0]?.input ?? {}) as Record<string, unknown>;
   assert.match(String(requestId), /^request-[0-9a-z]{12}$/);
   assert.deepEqual(input, { repo: "kite", text: "fix the bug", on_full: "queue" });
 });
@@ -255,7 +255,7 @@ test("a refusal of the controller ends with its own exit code", async () => {
     assert.equal(out, "");
     const asJson = await tell([...TASK, "--json"], { handlers });
     assert.equal(asJson.code, exitCode);
-    assert.equal((jsonLines(asJson.out)[0]?.["error"] as { code: string }).code, refusal);
+    assert.partialDeepStrictEqual(jsonLines(asJson.out)[0], { error: { code: refusal } });
   }
 });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { cleanBlock } from "../../src/cli/clean.ts";
 import { formatAge, formatMs } from "../../src/cli/format.ts";
 import { fit, table, widthOf } from "../../src/cli/table.ts";

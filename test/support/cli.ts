@@ -10,7 +10,8 @@ import { randomIds } from "../../src/platform/ids.ts";
 
 export interface CliSetting {
   readonly home: string;
-  readonly stdin?: Buffer | string | "terminal" | undefined;
+  /** What is piped in; `terminal`: a person sits there. */
+  readonly stdin?: string | undefined;
   /** What questions on a terminal are answered with. */
   readonly answers?: readonly string[];
   readonly terminal?: boolean;
