@@ -160,6 +160,7 @@ proc_alive() {
 end_session() {
   for end_signal in TERM KILL KILL KILL KILL KILL; do
     end_left=
+    # shellcheck disable=SC2013 # no blanks in these names
     for end_process in $(grep -lszxF -- "ORCHESTRATOR_JOB=$2" /proc/[0-9]*/environ); do
       end_process=${end_process#/proc/}
       end_process=${end_process%/environ}
