@@ -276,6 +276,15 @@ export function exerciseTransport(
       );
     }
 
+    check("a garbled link is given up at once", async (transport, proxy) => {
+      await transport.exec(["true"]);
+      proxy.garble = true;
+      await assertFails(transport.exec(["true"]), "connection_lost", "unknown");
+      assert.equal(transport.connected, false);
+      proxy.garble = false;
+      assert.equal((await transport.exec(["echo", "clean"])).stdout, "clean\n");
+    });
+
     check("nothing stays pending after close, and nothing starts", async (transport, proxy) => {
       await transport.exec(["true"]);
       const stream = await transport.stream(["cat", "/dev/zero"]);

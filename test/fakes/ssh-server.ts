@@ -148,7 +148,7 @@ class FakeServer implements SshServer {
       cwd: "/",
       // A process group of its own, so that its children can be ended with it.
       detached: true,
-      env: { HOME: this.#home, PATH: process.env["PATH"], LANG: "C.UTF-8" },
+      env: { HOME: this.#home, PATH: "/usr/local/bin:/usr/bin:/bin", LANG: "C.UTF-8" },
     });
     this.#children.add(child);
     child.stdin.on("error", () => {});

@@ -9,6 +9,8 @@ export interface TcpProxy extends AsyncDisposable {
   delayMs: number;
   /** Bytes are read and dropped in these directions: a half-open link. */
   swallow: "none" | "up" | "down" | "both";
+  /** Bytes to the client are changed on the way. */
+  garble: boolean;
   /** Nothing is read any more, so that senders fill their buffers. */
   stalled: boolean;
   /** New connections are accepted and closed at once. */
@@ -39,6 +41,7 @@ class Proxy implements TcpProxy {
   targetPort: number;
   delayMs = 0;
   swallow: "none" | "up" | "down" | "both" = "none";
+  garble = false;
   hangUp = false;
   accepted = 0;
   bytesUp = 0;
@@ -146,6 +149,7 @@ class Proxy implements TcpProxy {
       if (this.swallow === "both" || this.swallow === direction) return;
       if (direction === "up") this.bytesUp += chunk.length;
       else this.bytesDown += chunk.length;
+      if (this.garble && direction === "down") chunk.forEach((byte, at) => (chunk[at] = byte ^ 1));
       later(() => {
         if (to.destroyed || to.write(chunk)) return;
         from.pause();

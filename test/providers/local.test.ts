@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { test } from "node:test";
 
 import { systemClock } from "../../src/platform/clock.ts";
 import { randomIds } from "../../src/platform/ids.ts";
-import { folderAt } from "../../src/providers/local/folder.ts";
+import { folderAt, namesIn } from "../../src/providers/local/folder.ts";
 import { tryLock } from "../../src/providers/local/lock.ts";
 import { findProcesses, parseStat } from "../../src/providers/local/processes.ts";
 import { findSshd } from "../../src/providers/local/sshd.ts";
@@ -116,6 +116,10 @@ test("a worker outlives the controller that started it, and the next one finds i
   assert.equal(signal, "SIGKILL");
   const [worker] = await workers.provider.list("kite-");
   assert.equal(worker?.state, "running");
+  const sshd = await findSshd(folderAt(join(workers.root, "kite-1")), clock);
+  const stat = await readFile(`/proc/${sshd?.process.pid}/stat`, "utf8");
+  const session = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[3]);
+  assert.equal(session, sshd?.process.pid, "no terminal's Ctrl-C reaches it");
   await using transport = connect(workers, await workers.provider.dial(worker?.id ?? ""));
   assert.equal((await transport.exec(["echo", "alive"])).stdout, "alive\n");
 });
@@ -214,6 +218,7 @@ test("an operator attaches to the worker's tmux without bringing their environme
   await transport.exec(["tmux", "new-session", "-d", "-s", "kite-dev"]);
   const attach = workers.provider.attachArgv?.(worker.id, "kite-dev");
   assert.ok(attach !== undefined);
+  assert.ok(attach.argv.includes("-u"), "a client without UTF-8 can end the whole server");
   // script(1) gives the client a terminal, as the operator has.
   const client = spawn("script", ["-qfec", attach.argv.join(" "), "/dev/null"], {
     env: {
@@ -286,7 +291,29 @@ test("workers that cannot be looked at are not said to be none", async () => {
   const provider = localProvider({ root: file, clock, ids: randomIds() });
   await assertRefuses(provider.list(""), "unavailable");
   await assertRefuses(provider.get("local-x"), "unavailable");
+  await assertRefuses(namesIn(file), "unavailable");
   await rm(root, { recursive: true });
+});
+
+test("a worker that takes the name while its former holder is destroyed is left alone", async () => {
+  await using workers = await localWorkers();
+  await using elsewhere = await localWorkers();
+  const { worker } = await workers.start("kite-1");
+  const other = await elsewhere.start("kite-1");
+  let destroyed: Promise<void>;
+  {
+    await using held = await tryLock(workers.root, "kite-1");
+    assert.ok(held !== undefined);
+    destroyed = workers.provider.destroy(worker.id);
+    // Its id was looked up before it began to wait for the lock; a look of ours comes after that.
+    await workers.provider.list("");
+    await rename(join(workers.root, "kite-1"), join(workers.root, "kite-2"));
+    await rename(join(elsewhere.root, "kite-1"), join(workers.root, "kite-1"));
+  }
+  await destroyed;
+  assert.equal((await workers.provider.list("kite-1"))[0]?.id, other.worker.id);
+  await rename(join(workers.root, "kite-1"), join(elsewhere.root, "kite-1"));
+  await rename(join(workers.root, "kite-2"), join(workers.root, "kite-1"));
 });
 
 test("no more workers are made than allowed", async () => {

@@ -1,3 +1,4 @@
+import { readFileSync, readdirSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,6 +31,11 @@ export async function localWorkers(
     ...(options.maxWorkers === undefined ? {} : { maxWorkers: options.maxWorkers }),
   });
   const keys = generateClientKeys("test");
+  // A test that is cut off by its runner disposes of nothing.
+  const endNow = () => killAll(root);
+  const onSignal = () => process.exit(143);
+  process.once("exit", endNow);
+  process.once("SIGTERM", onSignal);
   const homeOf = (name: string) => join(root, name, "home");
   return {
     root,
@@ -47,6 +53,8 @@ export async function localWorkers(
       return { worker, dial: await provider.dial(worker.id), home: homeOf(name) };
     },
     async [Symbol.asyncDispose]() {
+      process.off("exit", endNow);
+      process.off("SIGTERM", onSignal);
       const workers = await provider.list("");
       const destroyed = await Promise.allSettled(workers.map(({ id }) => provider.destroy(id)));
       await rm(root, { recursive: true, force: true });
@@ -54,4 +62,30 @@ export async function localWorkers(
       if (failed.length > 0) throw new AggregateError(failed, "workers were left behind");
     },
   };
+}
+
+/** The last resort, without waiting: kills what carries the mark of a worker below `root`, and its sshd. */
+function killAll(root: string): void {
+  for (const name of attempt(() => readdirSync(root)) ?? []) {
+    const text = attempt(() => readFileSync(join(root, name, "worker.json"), "utf8"));
+    const id = /"id": "(local-[0-9a-z]+)"/.exec(text ?? "")?.[1];
+    if (id === undefined) continue;
+    const config = join(root, name, "sshd_config");
+    for (const pid of readdirSync("/proc").filter((entry) => /^[0-9]+$/.test(entry))) {
+      const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "";
+      const marked = environment.split("\0").includes(`ORCHESTRATOR_WORKER=${id}`);
+      const title = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "";
+      const isSshd = title.startsWith("sshd:") && title.includes(` ${config} `);
+      if (marked || isSshd) attempt(() => process.kill(Number(pid), "SIGKILL"));
+    }
+  }
+  attempt(() => rmSync(root, { recursive: true, force: true }));
+}
+
+function attempt<T>(act: () => T): T | undefined {
+  try {
+    return act();
+  } catch {
+    return undefined;
+  }
 }
