@@ -21,7 +21,7 @@ export function unhealthy(
 }
 
 /** Backups beside the database, oldest first. */
-export function backupsOf(path: string): string[] {
+function backupsOf(path: string): string[] {
   const prefix = `${basename(path)}.backup-`;
   try {
     return readdirSync(dirname(path))
