@@ -1,7 +1,5 @@
 import { cleanText } from "../domain/text.ts";
 import { OrchestratorError } from "../domain/errors.ts";
-import { can } from "../domain/transition.ts";
-import { RUN_TRANSITIONS } from "../domain/run.ts";
 import { parseWindowName, windowStatus } from "../domain/status.ts";
 import type { StatusVerdict } from "../domain/status.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
@@ -10,17 +8,19 @@ import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
 import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts";
 import { ensureStarted } from "./launch.ts";
+import { lookAtStart, moveToBlocked } from "./blocked.ts";
 import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } from "./runs.ts";
 import { proveOver } from "./prove-over.ts";
+import { prepareRelaunch } from "./relaunch.ts";
 import { verifyRun } from "./verify.ts";
-
-const MAX_SCREEN = 4_000;
 
 /** What the supervisor keeps in mind about a run between looks; losing it costs a repeated, idempotent call. */
 export interface Attention extends FollowNews {
   /** The launch that is known to have been started. */
   started: number;
   connection: "up" | "down";
+  /** What the run was blocked for last, in the words of the facts: said once. */
+  blockedFor: string | undefined;
   /** Since when the window name disagrees with the derived status (ms), if it does. */
   windowDiffersSince: number | undefined;
 }
@@ -30,20 +30,33 @@ export async function attend(
   context: DispatchContext,
   run: Run,
   attention: Attention,
+  signal: AbortSignal,
 ): Promise<void> {
-  if (await startIfDue(context, run, attention)) return;
+  if (attention.quiet || (await startIfDue(context, run, attention, signal))) return;
   const { store, clock } = context.fleet;
+  await lookAtStart(context, run);
   const fresh = await findRun(store.db, run.run_id);
   if (fresh.state !== run.state || fresh.launch !== run.launch) return;
   const { connection } = attention;
   const verdict = await currentStatus(store.db, fresh, { now: clock.now(), connection });
   if (isNews(attention, verdict)) {
-    await store.mutate((tx) => noteStatus(tx, fresh, attention, connection), { quiet: true });
+    // As it is now: the follower may have stored more since.
+    await store.mutate(
+      async (tx) => noteStatus(tx, await findRun(tx.db, run.run_id), attention, connection),
+      { quiet: true },
+    );
   }
   const moment = await look(context, fresh, verdict);
   const decision = decide(moment);
-  if (decision.kind === "wait") return correctWindow(context, fresh, verdict, attention);
-  await act(context, fresh, decision);
+  const isSaid =
+    decision.kind === "block" &&
+    fresh.state === "blocked" &&
+    attention.blockedFor === decision.reason;
+  if (decision.kind === "wait" || isSaid) {
+    return correctWindow(context, fresh, verdict, attention);
+  }
+  attention.blockedFor = decision.kind === "block" ? decision.reason : undefined;
+  await act(context, fresh, decision, attention);
 }
 
 /** Starts the latest launch when nobody has yet. True when the run was moved. */
@@ -51,6 +64,7 @@ async function startIfDue(
   context: DispatchContext,
   run: Run,
   attention: Attention,
+  signal: AbortSignal,
 ): Promise<boolean> {
   if (run.worker_id === null || attention.started === run.launch) return false;
   const message = await messageOf(context.fleet.store.db, run.run_id, run.launch);
@@ -60,13 +74,31 @@ async function startIfDue(
     return false;
   }
   const transport = await context.connections.reach(run.worker_id);
-  const result = await ensureStarted(context, run, transport);
+  let result;
+  try {
+    const unready =
+      run.launch === 1 ? null : await prepareRelaunch(context, run, transport, signal);
+    result =
+      unready === null
+        ? await ensureStarted(context, run, transport)
+        : ({ kind: "unready", why: unready } as const);
+  } catch (error) {
+    // What a repetition cannot mend is for a person; the rest is tried again.
+    if (!(error instanceof OrchestratorError) || error.retryable) throw error;
+    if (error.code === "lease_stale" || error.code === "unreachable") throw error;
+    result = { kind: "unready", why: error.message } as const;
+  }
   attention.started = run.launch;
   switch (result.kind) {
     case "started":
     case "adopted":
     case "over":
       return false;
+    case "unready": {
+      const why = `not started again: ${cleanText(result.why, 300)}`;
+      await moveToBlocked(context, run, why, "unknown");
+      return true;
+    }
     case "revoked":
       await moveToBlocked(context, run, "its launch was revoked on the worker", "unknown");
       return true;
@@ -103,6 +135,7 @@ async function act(
   context: DispatchContext,
   run: Run,
   decision: Exclude<Decision, { kind: "wait" }>,
+  attention: Attention,
 ): Promise<void> {
   const { store } = context.fleet;
   switch (decision.kind) {
@@ -112,7 +145,7 @@ async function act(
       await store.mutate((tx) => moveRun(tx, run, "running_again", { patch: { reason: null } }));
       return;
     case "next-message":
-      return launchNext(context, run);
+      return launchNext(context, run, attention);
     case "prove-never-started": {
       const over = await proveOver(context, run, { graceMs: 0 });
       if (over.kind === "over") {
@@ -150,14 +183,19 @@ async function finishTurn(
 }
 
 /** The next message is a new launch that continues the conversation, once the former process is proven over. */
-async function launchNext(context: DispatchContext, run: Run): Promise<void> {
-  const over = await proveOver(context, run, { graceMs: 5_000 });
-  if (over.kind !== "over") return;
-  await context.fleet.store.mutate(async (tx) => {
-    const message = await waitingMessage(tx.db, run.run_id);
-    if (message === undefined) return;
-    await intendFollowUp(tx, run, message.seq);
-  });
+async function launchNext(context: DispatchContext, run: Run, attention: Attention): Promise<void> {
+  attention.quiet = true;
+  try {
+    const over = await proveOver(context, run, { graceMs: 5_000 });
+    if (over.kind !== "over") return;
+    await context.fleet.store.mutate(async (tx) => {
+      const message = await waitingMessage(tx.db, run.run_id);
+      if (message === undefined) return;
+      await intendFollowUp(tx, run, message.seq);
+    });
+  } finally {
+    attention.quiet = false;
+  }
 }
 
 /** Commits the intent to launch again with this message; the state is as the table says (`active` stays, `blocked` resumes). */
@@ -179,57 +217,6 @@ export async function intendFollowUp(
     kind: "run.launched",
     payload: { launch, seq, runtime_session_id: run.runtime_session_id },
   });
-}
-
-async function moveToBlocked(
-  context: DispatchContext,
-  run: Run,
-  reason: string,
-  receipt: Moment["receipt"],
-): Promise<void> {
-  const screen = await screenOf(context, run);
-  const dialog = screen === null ? null : runtimeOf(context.fleet, run.runtime).dialog(screen);
-  const shown = dialog !== null && receipt !== null ? `dialog: ${dialog.label}` : reason;
-  await context.fleet.store.mutate(async (tx) => {
-    if (!can(RUN_TRANSITIONS, run.state, "stuck")) return;
-    if (receipt !== null) {
-      await tx.db
-        .updateTable("messages")
-        .set({ receipt, detail: screen })
-        .where("run_id", "=", run.run_id)
-        .where("launch", "=", run.launch)
-        .where("receipt", "!=", "accepted")
-        .execute();
-    }
-    await moveRun(tx, run, "stuck", {
-      patch: { reason: shown },
-      kind: "run.blocked",
-      payload: {
-        reason: shown,
-        ...(receipt === null ? {} : { receipt }),
-        ...(screen === null ? {} : { screen }),
-      },
-    });
-  });
-}
-
-/** The agent's screen, cleaned line by line; null when it cannot be had now. */
-async function screenOf(context: DispatchContext, run: Run): Promise<string | null> {
-  if (run.worker_id === null) return null;
-  const transport = await context.connections.kept(run.worker_id);
-  if (transport === undefined) return null;
-  try {
-    const screen = await context.fleet.provisioner.screen(transport, sessionName(run.repo));
-    return screen
-      .split("\n")
-      .map((line) => cleanText(line.replaceAll("\t", "  "), 300))
-      .join("\n")
-      .trim()
-      .slice(0, MAX_SCREEN);
-  } catch (error) {
-    if (error instanceof OrchestratorError) return null;
-    throw error;
-  }
 }
 
 /** The window name is a view of the status: when it keeps saying something else, it is set right and the disagreement recorded. */

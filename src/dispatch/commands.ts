@@ -47,7 +47,9 @@ export async function retryRun(
   const { store } = context.fleet;
   const run = await findRun(store.db, runId);
   if (run.state === "blocked") {
-    const over = await proveOver(context, run, { graceMs: 5_000 });
+    const over = await dispatcher.quietly(run.run_id, () =>
+      proveOver(context, run, { graceMs: 5_000 }),
+    );
     if (over.kind !== "over") {
       throw new OrchestratorError(
         "needs_person",
@@ -122,23 +124,29 @@ export async function resumeRun(
       },
     );
   }
-  const undelivered = await messageOf(store.db, run.run_id, run.launch);
-  const over = await proveOver(context, run, { graceMs: 5_000 });
-  if (over.kind !== "over") {
-    throw new OrchestratorError(
-      "needs_person",
-      `the agent of run ${run.run_id} could not be stopped`,
-      {
-        details: { pids: over.pids },
-      },
-    );
-  }
-  const { value } = await store.mutate(async (tx) => {
-    const repeat =
-      undelivered !== undefined && undelivered.receipt !== "accepted" && text === undefined;
-    const body = repeat ? undelivered.body : (text ?? "Go on with the task.");
-    const seq = await insertMessage(tx, run.run_id, body);
-    return intendFollowUp(tx, run, seq);
+  const last = await messageOf(store.db, run.run_id, run.launch);
+  const value = await dispatcher.quietly(run.run_id, async () => {
+    const over = await proveOver(context, run, { graceMs: 5_000 });
+    if (over.kind !== "over") {
+      throw new OrchestratorError(
+        "needs_person",
+        `the agent of run ${run.run_id} could not be stopped`,
+        {
+          details: { pids: over.pids },
+        },
+      );
+    }
+    const resumed = await store.mutate(async (tx) => {
+      // What did not reach the agent goes first; what the person says now follows it.
+      const undelivered = last !== undefined && last.receipt !== "accepted" ? last.body : undefined;
+      const body = undelivered ?? text ?? "Go on with the task.";
+      const seq = await insertMessage(tx, run.run_id, body);
+      if (undelivered !== undefined && text !== undefined) {
+        await insertMessage(tx, run.run_id, text);
+      }
+      return intendFollowUp(tx, run, seq);
+    });
+    return resumed.value;
   });
   dispatcher.wake(run.run_id);
   return value;

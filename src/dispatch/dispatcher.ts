@@ -64,6 +64,12 @@ export class Dispatcher implements Service {
     this.#nudge.nudge();
   }
 
+  /** Does something that stops the run's agent on purpose; its supervision looks on without raising the alarm. */
+  quietly<T>(runId: RunId, action: () => Promise<T>): Promise<T> {
+    const supervised = this.#supervised.get(runId);
+    return supervised === undefined ? action() : supervised.supervision.quietly(action);
+  }
+
   /** Takes up a run that was moved by a command. */
   wake(runId: RunId): void {
     if (this.#supervised.has(runId)) this.nudge(runId);

@@ -23,6 +23,8 @@ export interface FollowNews {
   changed(): void;
   /** The status that people were shown last; kept by the supervisor. */
   shown: StatusVerdict | undefined;
+  /** We are stopping the agent ourselves: that it ends is no news. */
+  quiet: boolean;
 }
 
 /**
@@ -226,7 +228,7 @@ export async function noteStatus(
   connection: "up" | "down",
 ): Promise<void> {
   const verdict = await currentStatus(tx.db, run, { now: tx.now, connection });
-  if (!isNews(news, verdict)) return;
+  if (news.quiet || !isNews(news, verdict)) return;
   news.shown = verdict;
   tx.event({
     kind: "run.status",

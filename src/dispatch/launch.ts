@@ -9,7 +9,7 @@ import type { LaunchPlan } from "../runtimes/runtime.ts";
 import { execScript } from "../provisioner/exec-script.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { DispatchContext } from "./context.ts";
-import { messageOf, type Message, type Run } from "./runs.ts";
+import { evidenceOf, messageOf, type Message, type Run } from "./runs.ts";
 
 const place = z.object({
   home: z.string(),
@@ -77,7 +77,8 @@ async function launchFiles(
     launch: run.launch,
     seq: where.seq,
     runtimeSessionId: run.runtime_session_id ?? "",
-    resume: run.launch > 1 || run.resumes !== null,
+    // What never got a prompt has no conversation that could be continued.
+    resume: run.resumes !== null || evidenceOf(run).prompts.length > 0,
     message: encoded,
     mode: run.mode,
     flags: repoConfig(fleet, run.repo).flags,

@@ -32,6 +32,8 @@ export class Supervision {
     this.#attention = {
       changed: () => this.#nudge.nudge(),
       shown: undefined,
+      quiet: false,
+      blockedFor: undefined,
       started: 0,
       connection: "up",
       windowDiffersSince: undefined,
@@ -41,6 +43,17 @@ export class Supervision {
   /** Something changed that concerns the run: look now. */
   nudge(): void {
     this.#nudge.nudge();
+  }
+
+  /** Does something that stops the run's agent: what the agent shows meanwhile is our doing, and no news. */
+  async quietly<T>(action: () => Promise<T>): Promise<T> {
+    this.#attention.quiet = true;
+    try {
+      return await action();
+    } finally {
+      this.#attention.quiet = false;
+      this.#nudge.nudge();
+    }
   }
 
   /** Resolves when the run has ended, went back to the queue, or the signal aborts. */
@@ -75,9 +88,10 @@ export class Supervision {
       case "active":
       case "blocked":
         this.#follow(run, signal);
-        await attend(this.#context, run, this.#attention);
+        await attend(this.#context, run, this.#attention, signal);
         return this.#hasMoved(run);
       case "cancelling": {
+        this.#attention.quiet = true;
         const over = await proveOver(this.#context, run, { graceMs: 5_000 });
         if (over.kind !== "over") return false;
         await this.#context.fleet.store.mutate((tx) =>

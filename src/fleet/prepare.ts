@@ -18,9 +18,9 @@ export interface PreparePurpose {
   readonly runBranch: string;
   /**
    * `fresh`: nothing of worth is in the clone (a new worker). `reuse`: reset it, if it is as it was when proven saved.
-   * `continue`: leave it as it is (a follow-up).
+   * `continue`: leave it as it is (a follow-up). `untouched`: leave all as it is, whoever uses it (a run's further launch).
    */
-  readonly clone: "fresh" | "reuse" | "continue";
+  readonly clone: "fresh" | "reuse" | "continue" | "untouched";
   /** The launch whose agent must be over before the clone is touched. */
   readonly former: { readonly run: string; readonly launch: number } | null;
   readonly timeoutMs: number;
@@ -59,6 +59,8 @@ export function stepsFor(purpose: PreparePurpose): readonly StepName[] {
       return [...arrive, ...vacate, "saved", "clone", "branch", "setup", "agent", "session"];
     case "continue":
       return [...arrive, ...vacate, "agent", "session"];
+    case "untouched":
+      return [...arrive, "agent", "session"];
   }
 }
 

@@ -50,6 +50,8 @@ export interface Evidence {
     readonly exitCode: number | null;
     readonly signal: string | null;
   }> | null;
+  /** A dialog on the screen of a program that has not shown its session yet, by its recorded name. */
+  readonly startDialog: { readonly label: string; readonly at: number } | null;
   readonly tmux: Reading<{
     readonly windowId: string | null;
     readonly windowName: string | null;
@@ -75,6 +77,7 @@ export const NO_EVIDENCE: Evidence = {
   foreignTurn: false,
   registry: null,
   process: null,
+  startDialog: null,
   tmux: null,
   lastAt: null,
   summary: null,

@@ -41,6 +41,11 @@ function beforeSession(evidence: Evidence, context: StatusContext): Finding {
     const reason = waitingFor === null ? `registry ${status}, no hook seen` : dialog(waitingFor);
     return { rule: "no-session-hook", status: shown, reason, ...rest("registry", registry) };
   }
+  if (evidence.startDialog != null) {
+    const { label, at } = evidence.startDialog;
+    const found = { status: "blocked", source: "tmux", at, since: at } as const;
+    return { ...found, rule: "start-dialog", reason: `dialog: ${label}` };
+  }
   const since = Math.max(evidence.startedAt ?? 0, context.launchIntendedAt ?? 0);
   const seen = evidence.process ?? { at: since };
   const found = { source: "process", at: seen.at, since } as const;

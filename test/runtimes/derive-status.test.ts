@@ -769,3 +769,22 @@ test("no reading of the registry alone makes a turn completed", () => {
     }),
   );
 });
+
+test("a dialog seen on the screen of a start that shows no session blocks it at once", () => {
+  const evidence = evidenceOf([[0, alive]]);
+  const context = { now: START + 4_000, runState: "launched", launchIntendedAt: START } as const;
+  assert.equal(deriveStatus(evidence, context).status, "starting");
+  const startDialog = { label: "workspace trust", at: START + 3_500 };
+  const verdict = deriveStatus({ ...evidence, startDialog }, context);
+  assert.deepEqual(
+    [verdict.status, verdict.reason, verdict.source, verdict.ageMs],
+    ["blocked", "dialog: workspace trust", "tmux", 500],
+  );
+  const begun = foldSignals({ ...evidence, startDialog }, [started], {
+    at: START + 5_000,
+    up: 5_000,
+    launch: 1,
+    ownHashes: new Set(),
+  });
+  assert.equal(deriveStatus(begun, { ...context, now: START + 5_000 }).status, "waiting");
+});
