@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,7 +22,8 @@ export interface LocalWorkers extends AsyncDisposable {
 export async function localWorkers(
   options: { maxWorkers?: number; root?: string } = {},
 ): Promise<LocalWorkers> {
-  const root = options.root ?? (await mkdtemp(join(tmpdir(), "ow-")));
+  endAbandoned();
+  const root = options.root ?? (await mkdtemp(join(tmpdir(), `ow-${process.pid}-`)));
   const provider = localProvider({
     root,
     clock: systemClock(),
@@ -33,9 +34,7 @@ export async function localWorkers(
   const keys = generateClientKeys("test");
   // A test that is cut off by its runner disposes of nothing.
   const endNow = () => killAll(root);
-  const onSignal = () => process.exit(143);
   process.once("exit", endNow);
-  process.once("SIGTERM", onSignal);
   const homeOf = (name: string) => join(root, name, "home");
   return {
     root,
@@ -54,7 +53,6 @@ export async function localWorkers(
     },
     async [Symbol.asyncDispose]() {
       process.off("exit", endNow);
-      process.off("SIGTERM", onSignal);
       const workers = await provider.list("");
       const destroyed = await Promise.allSettled(workers.map(({ id }) => provider.destroy(id)));
       await rm(root, { recursive: true, force: true });
@@ -62,6 +60,14 @@ export async function localWorkers(
       if (failed.length > 0) throw new AggregateError(failed, "workers were left behind");
     },
   };
+}
+
+/** Ends the workers of test processes that were killed: their folders carry a pid that is gone. */
+function endAbandoned(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = /^ow-([0-9]+)-/.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) killAll(join(tmpdir(), name));
+  }
 }
 
 /** The last resort, without waiting: kills what carries the mark of a worker below `root`, and its sshd. */

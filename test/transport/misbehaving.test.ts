@@ -16,7 +16,7 @@ async function withServer(
   body: (transport: Transport, server: SshServer) => Promise<void>,
   overrides: Partial<ConnectSettings> = {},
 ): Promise<void> {
-  const home = await mkdtemp(join(tmpdir(), "ow-fake-"));
+  const home = await mkdtemp(join(tmpdir(), "fake-"));
   const keys = generateClientKeys("test");
   const server = await startSshServer({ authorizedKey: keys.publicKey, home });
   const transport = openSshTransport({

@@ -23,7 +23,7 @@ exerciseTransport("ssh2 with OpenSSH's sshd", openSshTransport, async () => {
 });
 
 exerciseTransport("ssh2 with the fake server", openSshTransport, async () => {
-  const home = await realpath(await mkdtemp(join(tmpdir(), "ow-fake-")));
+  const home = await realpath(await mkdtemp(join(tmpdir(), "fake-")));
   const keys = generateClientKeys("test");
   const server = await startSshServer({ authorizedKey: keys.publicKey, home });
   return {
