@@ -123,7 +123,8 @@ async function look(context: DispatchContext, run: Run, verdict: StatusVerdict):
     verdict,
     evidence: evidenceOf(run),
     launch: run.launch,
-    launchedAt: run.launched_at ?? run.updated_at,
+    // A text pasted into the live window is as young as its row.
+    launchedAt: Math.max(run.launched_at ?? run.updated_at, message?.created_at ?? 0),
     receipt: message?.receipt ?? null,
     followUpWaits: (await waitingMessage(store.db, run.run_id)) !== undefined,
     confirmMs: config().delivery.confirmSeconds * 1_000,

@@ -265,6 +265,12 @@ async function pasteLive(context: DispatchContext, run: Run, text: string): Prom
       `the ${run.runtime} runtime takes no text in its window`,
     );
   }
+  const refused = runtime.refusePaste(text);
+  if (refused !== null) {
+    throw new OrchestratorError("invalid_input", `the message cannot be pasted: ${refused}`, {
+      hint: "leave out --live: the message is then delivered exactly when the turn ends",
+    });
+  }
   const transport = await connections.reach(run.worker_id);
   const session = sessionName(run.repo);
   const probe = await fleet.provisioner.probe(transport, session, {

@@ -120,6 +120,8 @@ export interface Runtime {
   /** Names of environment variables under which the launcher exports the credential. */
   authEnv(kind: "api-key" | "auth-token" | "oauth-token"): string;
   readonly baseUrlEnv: string | null;
+  /** Why this text would not arrive byte for byte when it is pasted into the live window, or null. */
+  refusePaste(text: string): string | null;
   encode(text: string, place: { runId: string; seq: number; home: string }): Encoding;
   seed(input: SeedInput): readonly SeedFile[];
   /** Throws `invalid_config` for a flag that the runtime must set itself. */

@@ -310,3 +310,13 @@ test("usage counts each message once, with its last line, and skips what it does
     model: "m",
   });
 });
+
+test("only what arrives exactly may be pasted into the live window", () => {
+  for (const text of ["go on", 'two\nlines, `$(x)` "q" 👩‍👩‍👧 #3 @me', "x".repeat(800)]) {
+    assert.equal(runtime.refusePaste(text), null, text);
+  }
+  const refused = ["", "/help", " !ls", "exit", "tab\there", "end\\", "a\n", "a\nb\nc\nd"];
+  for (const text of [...refused, "x".repeat(801), "\u200bhidden", "a\r\nb"]) {
+    assert.notEqual(runtime.refusePaste(text), null, JSON.stringify(text));
+  }
+});

@@ -1,6 +1,6 @@
 import type { Runtime } from "../runtime.ts";
 import { dialogOnScreen } from "./dialog.ts";
-import { encodeForClaude } from "./encode.ts";
+import { encodeForClaude, refusePasteForClaude } from "./encode.ts";
 import { launchClaude } from "./launch.ts";
 import { seedClaude } from "./seed.ts";
 import { claudeSignals } from "./signals.ts";
@@ -35,6 +35,7 @@ export function createClaudeRuntime(): Runtime {
     authEnv: (kind) => AUTH_ENV[kind],
     baseUrlEnv: "ANTHROPIC_BASE_URL",
     encode: encodeForClaude,
+    refusePaste: refusePasteForClaude,
     seed: seedClaude,
     launch: launchClaude,
     signals: claudeSignals,

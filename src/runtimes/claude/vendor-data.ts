@@ -72,6 +72,9 @@ export const ALTERED =
 export const KEPT =
   /\p{RGI_Emoji}|(?<=\p{Emoji})(?:\u{fe0e}|\u{fe0f})|(?<=\p{sc=Arabic})(?:\u{200c}|\u{200d})(?=\p{sc=Arabic})|(?<=\p{sc=Devanagari})(?:\u{200c}|\u{200d})(?=\p{sc=Devanagari})|\r(?=\n)/gv;
 
+/** What is pasted beyond these reaches the model in a wrapper that says it comes from elsewhere. */
+export const PASTE_LIMITS = { characters: 800, lines: 3 } as const;
+
 /** `--permission-mode` values. `auto` needs the vendor's servers for every check. */
 export const PERMISSION_MODES = [
   "default",
