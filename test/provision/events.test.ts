@@ -20,8 +20,11 @@ const hookEnv = { ORCHESTRATOR_RUN: RUN, ORCHESTRATOR_LAUNCH: `${RUN}/3` };
 
 test("a hook appends its JSON as one line with source, launch and times", async () => {
   using worker = workerWithRun();
-  const payload = { session_id: "s", hook_event_name: "Stop", text: "a \"b\" \\ é 😀 {x}" };
-  const ran = await worker.run("hook", ["Stop"], { stdin: `${JSON.stringify(payload)}\n`, env: hookEnv });
+  const payload = { session_id: "s", hook_event_name: "Stop", text: 'a "b" \\ é 😀 {x}' };
+  const ran = await worker.run("hook", ["Stop"], {
+    stdin: `${JSON.stringify(payload)}\n`,
+    env: hookEnv,
+  });
   assert.deepEqual(ran, { code: 0, stdout: "", stderr: "" });
   const [line, ...rest] = worker.events(RUN);
   assert.equal(rest.length, 0);
@@ -39,7 +42,10 @@ test("a payload whose line would reach 4,000 bytes goes to a file first, byte fo
     const prompt = "é".repeat(bytes / 2);
     const stdin = JSON.stringify({ prompt });
     await worker.run("hook", ["UserPromptSubmit"], { stdin, env: hookEnv });
-    const raw = readFileSync(worker.path("runs", RUN, "events.jsonl"), "utf8").split("\n").at(-2) ?? "";
+    const raw =
+      readFileSync(worker.path("runs", RUN, "events.jsonl"), "utf8")
+        .split("\n")
+        .at(-2) ?? "";
     assert.ok(Buffer.byteLength(raw) + 1 < 4_000, `${bytes}: ${Buffer.byteLength(raw)}`);
     const line = worker.events(RUN).at(-1);
     if (line?.payload_file === undefined) {
@@ -56,8 +62,17 @@ test("a payload whose line would reach 4,000 bytes goes to a file first, byte fo
 
 test("what a tool was given is cut from a long line, what says who did what stays", async () => {
   using worker = workerWithRun();
-  const common = { session_id: "s", agent_id: "sub", hook_event_name: "PostToolUse", tool_name: "Write" };
-  const stdin = JSON.stringify({ ...common, tool_input: { content: "x".repeat(50_000) }, tool_response: {} });
+  const common = {
+    session_id: "s",
+    agent_id: "sub",
+    hook_event_name: "PostToolUse",
+    tool_name: "Write",
+  };
+  const stdin = JSON.stringify({
+    ...common,
+    tool_input: { content: "x".repeat(50_000) },
+    tool_response: {},
+  });
   await worker.run("hook", ["PostToolUse"], { stdin, env: hookEnv });
   assert.deepEqual(worker.events(RUN)[0]?.payload, common);
   assert.equal(existsSync(worker.path("runs", RUN, "payloads")), false);
@@ -65,7 +80,16 @@ test("what a tool was given is cut from a long line, what says who did what stay
 
 test("stdin that is no JSON object never corrupts the file", async () => {
   using worker = workerWithRun();
-  const inputs = ["", "not json", '{"a":1}\n{"b":2}', '{"a":"\u0007"}', "[1]", "{\n  \"a\": 1\n}", "\n\n", "{"];
+  const inputs = [
+    "",
+    "not json",
+    '{"a":1}\n{"b":2}',
+    '{"a":"\u0007"}',
+    "[1]",
+    '{\n  "a": 1\n}',
+    "\n\n",
+    "{",
+  ];
   for (const stdin of inputs) await worker.run("hook", ["Stop"], { stdin, env: hookEnv });
   const lines = worker.events(RUN);
   assert.equal(lines.length, inputs.length);
@@ -131,10 +155,30 @@ test("after a line that a full disk cut short, the next one stands alone", async
 test("a text becomes a JSON string byte for byte", () => {
   const script = join(import.meta.dirname, "..", "..", "provision", "worker", "json-string.awk");
   const encode = (text: string) =>
-    JSON.parse(spawnSync("awk", ["-f", script], { input: `${text}x`, env: { ...process.env, LC_ALL: "C" } }).stdout.toString("utf8"));
-  for (const text of ["", "\n", "a\n\n", "\t\u001b[0m\r", '"\\"', "é😀", "x".repeat(100_000), "y\\n\n".repeat(20_000), "&\\&"]) {
+    JSON.parse(
+      spawnSync("awk", ["-f", script], {
+        input: `${text}x`,
+        env: { ...process.env, LC_ALL: "C" },
+      }).stdout.toString("utf8"),
+    );
+  for (const text of [
+    "",
+    "\n",
+    "a\n\n",
+    "\t\u001b[0m\r",
+    '"\\"',
+    "é😀",
+    "x".repeat(100_000),
+    "y\\n\n".repeat(20_000),
+    "&\\&",
+  ]) {
     assert.equal(encode(text), text);
   }
-  const texts = string({ unit: constantFrom("a", "\\", '"', "\n", "&", "\u0001", "\u007f", "é", "😀", "%s") });
-  check(property(texts, (text) => encode(text) === text), { numRuns: 60 });
+  const texts = string({
+    unit: constantFrom("a", "\\", '"', "\n", "&", "\u0001", "\u007f", "é", "😀", "%s"),
+  });
+  check(
+    property(texts, (text) => encode(text) === text),
+    { numRuns: 60 },
+  );
 });

@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
 import { killPid } from "../support/local-transport.ts";
 import { until } from "../support/wait.ts";
-import { finished, SESSION, TestWorker } from "../support/worker.ts";
+import { finished, linesOf, SESSION, TestWorker } from "../support/worker.ts";
 
 const RUN = "run-a";
 
@@ -17,25 +16,58 @@ function steps(worker: TestWorker, ...contents: readonly string[]): string[] {
   ]);
 }
 
-const pulses = (worker: TestWorker) => worker.events(RUN).filter(({ event }) => event === "pulse").map(({ payload }) => payload);
+const pulses = (worker: TestWorker) =>
+  worker
+    .events(RUN)
+    .filter(({ event }) => event === "pulse")
+    .map(({ payload }) => payload);
 
-async function pulseWith(worker: TestWorker, wanted: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
+async function pulseWith(
+  worker: TestWorker,
+  wanted: Readonly<Record<string, unknown>>,
+): Promise<Readonly<Record<string, unknown>>> {
   const fits = (payload: Readonly<Record<string, unknown>> | undefined) =>
     payload !== undefined && Object.entries(wanted).every(([key, value]) => payload[key] === value);
-  return until(() => (fits(pulses(worker).at(-1)) ? pulses(worker).at(-1) : undefined), { what: `the pulse ${JSON.stringify(wanted)} after ${JSON.stringify(pulses(worker))}` });
+  return until(() => (fits(pulses(worker).at(-1)) ? pulses(worker).at(-1) : undefined), {
+    what: `the pulse ${JSON.stringify(wanted)} after ${JSON.stringify(pulses(worker))}`,
+  });
 }
 
 test("the guard tells each change of the registry, once more when it has settled, and corrects the window name", async () => {
   using worker = new TestWorker();
   worker.openSession({ guard: true });
   const next = (index: number) => worker.shell(`: >"$1"`, [join(worker.root, `step-${index}`)]);
-  const script = steps(worker, '{"pid":1,"status":"busy","name":"a \\\\"status\\\\":\\\\"idle\\\\""}', '{"status": "waiting", "waitingFor": "permission prompt"}', '{"status":"busy"}', '{"status":"idle","waitingFor":"a\\\\u0022b"}', "-", '{"status":"new word"}');
+  const script = steps(
+    worker,
+    '{"pid":1,"status":"busy","name":"a \\\\"status\\\\":\\\\"idle\\\\""}',
+    '{"status": "waiting", "waitingFor": "permission prompt"}',
+    '{"status":"busy"}',
+    '{"status":"idle","waitingFor":"a\\\\u0022b"}',
+    "-",
+    '{"status":"new word"}',
+  );
   const started = await worker.startAgent(RUN, 1, script);
   const pid = Number(started.stdout.trim().split("\t")[1]);
   const first = await pulseWith(worker, { registry: "busy", settled: true });
-  assert.deepEqual({ ...first, window_id: "@1" }, { pid, alive: true, registry: "busy", waiting_for: null, settled: true, window_id: "@1", window: "agent:running", attached: 0 });
+  assert.deepEqual(
+    { ...first, window_id: "@1" },
+    {
+      pid,
+      alive: true,
+      registry: "busy",
+      waiting_for: null,
+      settled: true,
+      window_id: "@1",
+      window: "agent:running",
+      attached: 0,
+    },
+  );
   await next(0);
-  await pulseWith(worker, { registry: "waiting", waiting_for: "permission prompt", window: "agent:error" });
+  await pulseWith(worker, {
+    registry: "waiting",
+    waiting_for: "permission prompt",
+    window: "agent:error",
+  });
   assert.equal(worker.windowName(), "agent:error");
   await next(1);
   await pulseWith(worker, { registry: "busy", window: "agent:running", settled: false });
@@ -54,13 +86,19 @@ test("the guard notices a dead agent within about a second", async () => {
   using worker = new TestWorker();
   worker.openSession({ guard: true });
   const started = await worker.startAgent(RUN, 1, ["hook Stop {}", "wait /nowhere"]);
-  await until(() => pulses(worker).length > 0 && worker.windowName() === "agent:completed", { what: "the turn's end" });
+  await until(() => pulses(worker).length > 0 && worker.windowName() === "agent:completed", {
+    what: "the turn's end",
+  });
   killPid(Number(started.stdout.trim().split("\t")[1]));
   const before = performance.now();
   await pulseWith(worker, { alive: false });
   // A turn lasts one second; the rest is room for a busy machine.
   assert.ok(performance.now() - before < 4_000);
-  assert.equal(worker.windowName(), "agent:completed", "an end after the end of the turn is no error");
+  assert.equal(
+    worker.windowName(),
+    "agent:completed",
+    "an end after the end of the turn is no error",
+  );
 });
 
 test("there is one guard a session, whoever starts more, and it goes with the session", async () => {
@@ -69,7 +107,10 @@ test("there is one guard a session, whoever starts more, and it goes with the se
   await worker.startAgent(RUN, 1, ["wait /nowhere"]);
   await until(() => pulses(worker).length > 0, { what: "the first pulse" });
   const others = await Promise.all(Array.from({ length: 5 }, () => worker.run("guard", [SESSION])));
-  assert.deepEqual(others.map(({ code }) => code), [0, 0, 0, 0, 0]);
+  assert.deepEqual(
+    others.map(({ code }) => code),
+    [0, 0, 0, 0, 0],
+  );
   const guard = Number(worker.tmux("display-message", "-p", "-t", `=${SESSION}:2`, "#{pane_pid}"));
   worker.tmux("kill-server");
   await until(() => !worker.processes().includes(guard), { what: "the end of the guard" });
@@ -92,10 +133,13 @@ test("the guard becomes that of a newer bundle, in the same process", async () =
   await worker.startAgent(RUN, 1, ["wait /nowhere"]);
   await until(() => pulses(worker).length > 0, { what: "a pulse" });
   const pid = worker.tmux("display-message", "-p", "-t", `=${SESSION}:2`, "#{pane_pid}").trim();
-  const told = pulses(worker).length;
-  worker.install("newer");
-  // The new one begins with a pulse of its own.
-  await until(() => pulses(worker).length > told, { what: "a pulse of the newer guard" });
-  assert.equal(worker.tmux("display-message", "-p", "-t", `=${SESSION}:2`, "#{pane_pid}").trim(), pid);
+  worker.install("newer", { guard: '#!/bin/sh\necho "$$ $*" >"$HOME/newer"\nexec sleep 1000\n' });
+  const newer = await until(() => linesOf(join(worker.home, "newer"))[0], { what: "the newer guard" });
+  assert.equal(newer, `${pid} ${SESSION}`);
+});
+  assert.equal(
+    worker.tmux("display-message", "-p", "-t", `=${SESSION}:2`, "#{pane_pid}").trim(),
+    pid,
+  );
   assert.match(readFileSync(`/proc/${pid}/cmdline`, "utf8"), /\/bin\/guard\0/);
 });

@@ -15,19 +15,35 @@ test("start launches the agent with its environment, and calling it again adopts
   using worker = new TestWorker();
   worker.openSession();
   mkdirSync(worker.path("auth"), { recursive: true });
-  writeFileSync(worker.path("auth", "kite.env"), "API_KEY=s3cret = 'x' #\nBAD NAME=1\n2X=1\nLAST=no newline");
+  writeFileSync(
+    worker.path("auth", "kite.env"),
+    "API_KEY=s3cret = 'x' #\nBAD NAME=1\n2X=1\nLAST=no newline",
+  );
   const starts = join(worker.root, "starts");
   const env = { FOO: "a b", PATH: `/opt/extra:${worker.env["PATH"]}` };
-  const first = await worker.startAgent(RUN, 1, [`record ${starts}`, "wait /nowhere"], { message: "hello", env });
+  const first = await worker.startAgent(RUN, 1, [`record ${starts}`, "wait /nowhere"], {
+    message: "hello",
+    env,
+  });
   assert.match(first.stdout, /^started\t\d+\n$/, first.stderr);
-  const again = await worker.startAgent(RUN, 1, [`record ${starts}`, "wait /nowhere"], { message: "hello", env });
+  const again = await worker.startAgent(RUN, 1, [`record ${starts}`, "wait /nowhere"], {
+    message: "hello",
+    env,
+  });
   const pid = field(first.stdout, 1);
   assert.equal(again.stdout, `adopted\t${pid}\n`);
 
   await until(() => linesOf(starts).length > 0, { what: "the agent" });
   assert.deepEqual(linesOf(starts), [`${pid} ${RUN}/1`]);
   const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
-  for (const entry of ["FOO=a b", `ORCHESTRATOR_RUN=${RUN}`, `ORCHESTRATOR_LAUNCH=${RUN}/1`, "API_KEY=s3cret = 'x' #", "LAST=no newline", `PATH=/opt/extra:${worker.env["PATH"]}`]) {
+  for (const entry of [
+    "FOO=a b",
+    `ORCHESTRATOR_RUN=${RUN}`,
+    `ORCHESTRATOR_LAUNCH=${RUN}/1`,
+    "API_KEY=s3cret = 'x' #",
+    "LAST=no newline",
+    `PATH=/opt/extra:${worker.env["PATH"]}`,
+  ]) {
     assert.ok(environment.includes(entry), `${entry} in ${environment.join("\n")}`);
   }
   assert.ok(!environment.some((entry) => /^(SO|SO_|LC_ALL|2X|BAD)/.test(entry)));
@@ -44,7 +60,7 @@ test("the message reaches the agent byte for byte, whatever it holds", async () 
   worker.openSession();
   const corpus = [
     "a",
-    "it's \"quoted\" \\ $(touch canary) `touch canary` ${HOME} $((1+1)) #{pane_id} #(touch canary)",
+    'it\'s "quoted" \\ $(touch canary) `touch canary` ${HOME} $((1+1)) #{pane_id} #(touch canary)',
     "trailing newlines\n\n\n",
     "\n\nleading",
     "-leading dash",
@@ -64,10 +80,17 @@ test("the message reaches the agent byte for byte, whatever it holds", async () 
     const record = join(worker.root, `record-${launch}`);
     const ran = await worker.startAgent(RUN, launch, [`record ${record}`, "exit 0"], { message });
     assert.match(ran.stdout, /^(started|over)\t/, ran.stderr);
-    await until(() => existsSync(`${record}.message`) && worker.tmux("display-message", "-p", "-t", "kite-dev:1", "#{pane_dead}") === "1\n", { what: "the message" });
+    await until(
+      () =>
+        existsSync(`${record}.message`) &&
+        worker.tmux("display-message", "-p", "-t", "kite-dev:1", "#{pane_dead}") === "1\n",
+      { what: "the message" },
+    );
     assert.equal(readFileSync(`${record}.message`, "utf8"), message);
   }
-  assert.ok(!existsSync(join(worker.home, "canary")) && !existsSync(join(worker.home, "kite", "canary")));
+  assert.ok(
+    !existsSync(join(worker.home, "canary")) && !existsSync(join(worker.home, "kite", "canary")),
+  );
 });
 
 test("what cannot be an argument is refused before the gate", async () => {
@@ -80,7 +103,10 @@ test("what cannot be an argument is refused before the gate", async () => {
   const nowhere = frames([{ name: "exec-3", content: "cwd='/nowhere'\nset -- true\n" }]);
   const missing = await worker.run("start", worker.startArgs(RUN, 3), { stdin: nowhere });
   assert.match(missing.stdout, /^unknown\trefused: exec-3/);
-  assert.deepEqual(readdirSync(worker.path("runs", RUN)).filter((name) => name.startsWith("launch-")), []);
+  assert.deepEqual(
+    readdirSync(worker.path("runs", RUN)).filter((name) => name.startsWith("launch-")),
+    [],
+  );
   const repaired = await worker.startAgent(RUN, 3, ["wait /nowhere"]);
   assert.match(repaired.stdout, /^started\t/);
 });
@@ -140,7 +166,8 @@ function killLauncher(worker: TestWorker, launch: number): void {
   for (const pid of worker.processes()) {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-      if (command.some((word) => word.endsWith("/launch")) && command.includes(String(launch))) killPid(pid);
+      if (command.some((word) => word.endsWith("/launch")) && command.includes(String(launch)))
+        killPid(pid);
     } catch {
       // It ended meanwhile.
     }
@@ -160,18 +187,27 @@ test("a revoked launch never starts, and a started one cannot be revoked", async
 test("start refuses a lower epoch, another bundle, cut input and bad names", async () => {
   using worker = new TestWorker();
   worker.openSession();
-  assert.match((await worker.startAgent(RUN, 1, ["wait /nowhere"], { epoch: 7 })).stdout, /^started/);
+  assert.match(
+    (await worker.startAgent(RUN, 1, ["wait /nowhere"], { epoch: 7 })).stdout,
+    /^started/,
+  );
   const fenced = await worker.startAgent(RUN, 2, ["exit 0"], { epoch: 6 });
   assert.deepEqual([fenced.code, fenced.stdout], [75, "fenced\t7\n"]);
-  const other = await worker.run("start", ["other-bundle", "8", RUN, "2", "kite-dev"], { stdin: "END\n" });
+  const other = await worker.run("start", ["other-bundle", "8", RUN, "2", "kite-dev"], {
+    stdin: "END\n",
+  });
   assert.equal(other.code, 78);
   const whole = Buffer.from(worker.agentFrames(2, ["exit 0"], { message: "abc" }));
   for (const cut of [0, 10, whole.length - 4, whole.length - 5]) {
-    const ran = await worker.run("start", worker.startArgs(RUN, 2, 8), { stdin: whole.subarray(0, cut) });
+    const ran = await worker.run("start", worker.startArgs(RUN, 2, 8), {
+      stdin: whole.subarray(0, cut),
+    });
     assert.match(ran.stdout, /^unknown\t/, String(cut));
   }
   for (const name of ["../x", "launch-2", ".x", "events.jsonl", "A"]) {
-    const ran = await worker.run("start", worker.startArgs(RUN, 2, 8), { stdin: frames([{ name, content: "x" }]) });
+    const ran = await worker.run("start", worker.startArgs(RUN, 2, 8), {
+      stdin: frames([{ name, content: "x" }]),
+    });
     assert.match(ran.stdout, /^unknown\t/, name);
   }
   assert.equal(existsSync(worker.path("runs", RUN, "launch-2")), false);
@@ -183,7 +219,13 @@ test("start never ends what a person runs in the agent's pane", async () => {
   worker.tmux("respawn-pane", "-k", "-t", "kite-dev:1", "sleep 1000");
   const ran = await worker.startAgent(RUN, 1, ["exit 0"]);
   assert.match(ran.stdout, /^unknown\tthe agent's pane runs something else/);
-  const alive = worker.tmux("display-message", "-p", "-t", "kite-dev:1", "#{pane_dead} #{pane_start_command}");
+  const alive = worker.tmux(
+    "display-message",
+    "-p",
+    "-t",
+    "kite-dev:1",
+    "#{pane_dead} #{pane_start_command}",
+  );
   assert.equal(alive, '0 "sleep 1000"\n');
 });
 
@@ -216,4 +258,20 @@ test("the exit code, or the signal, of the agent becomes a launcher line", async
   assert.equal((await exitOf(7)).payload["signal"], "SIGKILL");
   assert.equal(exits().length, 7);
   await until(() => worker.windowName() === "agent:error", { what: "the window name" });
+});
+
+test("a launch that loses the gate ends without running, and its end is not told as the agent's", async () => {
+  using worker = new TestWorker();
+  worker.openSession({ guard: true });
+  const starts = join(worker.root, "starts");
+  await worker.startAgent(RUN, 1, [`record ${starts}`, "exit 0"]);
+  const told = () => worker.events(RUN).filter(({ event }) => event === "exit").length;
+  await until(() => told() === 1 && worker.show("#{pane_dead}") === "1", { what: "the first end" });
+  for (const again of [1, 2]) {
+    worker.tmux("respawn-pane", "-t", "kite-dev:1", worker.path("bin", "launch"), RUN, "1");
+    const ended = () => worker.show("#{pane_dead} #{pane_dead_status}");
+    // Another start's job is what makes tmux collect an end that it missed.
+    await until(() => worker.tmux("run-shell", "-b", "true") === "" && ended() === "1 73", { what: `end ${again}` });
+  }
+  assert.deepEqual([told(), linesOf(starts).length], [1, 1]);
 });

@@ -33,7 +33,10 @@ test("a child in a session of its own keeps the launch from being over", async (
   await worker.startAgent(RUN, 1, [`orphan ${orphan}`, "exit 0"]);
   await until(() => linesOf(orphan).length > 0, { what: "the orphan" });
   const pid = linesOf(orphan)[0] ?? "";
-  await until(async () => (await worker.run("over", [RUN, "1"])).stdout.startsWith(`alive\t${pid}`), { what: "the orphan alone" });
+  await until(
+    async () => (await worker.run("over", [RUN, "1"])).stdout.startsWith(`alive\t${pid}`),
+    { what: "the orphan alone" },
+  );
 });
 
 test("stop ends an agent that ignores TERM and its child in another session, and nobody else", async () => {
@@ -52,7 +55,10 @@ test("stop ends an agent that ignores TERM and its child in another session, and
   assert.match(stopped.stdout, /^over\t/, stopped.stderr);
   assert.ok(performance.now() - before >= 300, "the grace was granted");
   assert.deepEqual([agent, child, shell, guard].map(isAlive), [false, false, true, true]);
-  assert.equal((await worker.run("stop", ["test-bundle", "1", RUN, "1", "300"])).stdout, stopped.stdout);
+  assert.equal(
+    (await worker.run("stop", ["test-bundle", "1", RUN, "1", "300"])).stdout,
+    stopped.stdout,
+  );
 });
 
 test("stop revokes a launch that never came", async () => {
@@ -75,7 +81,10 @@ test("a launch of another boot is over, and a process id that was given again is
   assert.equal((await worker.run("over", [RUN, "1"])).stdout, "over\tthe machine was restarted\n");
   // A stranger has the pid that the gate of launch 2 names.
   const stranger = worker.tmux("display-message", "-p", "-t", "=kite-dev:0", "#{pane_pid}").trim();
-  writeFileSync(worker.path("runs", RUN, "launch-2"), `${stranger} ${Number(start) - 1} ${boot} %1\n`);
+  writeFileSync(
+    worker.path("runs", RUN, "launch-2"),
+    `${stranger} ${Number(start) - 1} ${boot} %1\n`,
+  );
   const stopped = await worker.run("stop", ["test-bundle", "1", RUN, "2", "100"]);
   assert.match(stopped.stdout, /^over\t/);
   assert.ok(isAlive(stranger));

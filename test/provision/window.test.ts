@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { until } from "../support/wait.ts";
-import { SESSION, TestWorker } from "../support/worker.ts";
+import { linesOf, SESSION, TestWorker } from "../support/worker.ts";
 
 const RUN = "run-a";
 const AGENT = `=${SESSION}:1`;
@@ -54,7 +54,10 @@ test("hook events show in the window name as the protocol says", async () => {
   for (const [index, [event, fields, name]] of table.entries()) {
     // The common fields come first, and spaces after colons mean the same.
     const payload = { session_id: "s", hook_event_name: event, ...fields };
-    const stdin = index % 2 === 0 ? JSON.stringify(payload) : JSON.stringify(payload, null, 1).replaceAll(/\n */g, "");
+    const stdin =
+      index % 2 === 0
+        ? JSON.stringify(payload)
+        : JSON.stringify(payload, null, 1).replaceAll(/\n */g, "");
     const ran = await worker.run("hook", [event], { stdin, env });
     assert.deepEqual(ran, { code: 0, stdout: "", stderr: "" });
     assert.equal(worker.windowName(), `agent:${name}`, `${index}: ${event} ${stdin}`);
@@ -68,7 +71,13 @@ test("hook events show in the window name as the protocol says", async () => {
 test("a hook that changes nothing leaves the time since when", async () => {
   using worker = new TestWorker();
   worker.openSession();
-  const script = ["hook PreToolUse {}", `wait ${join(worker.root, "go")}`, "hook PostToolUse {}", "hook Stop {}", "wait /nowhere"];
+  const script = [
+    "hook PreToolUse {}",
+    `wait ${join(worker.root, "go")}`,
+    "hook PostToolUse {}",
+    "hook Stop {}",
+    "wait /nowhere",
+  ];
   await worker.startAgent(RUN, 1, script);
   await until(() => worker.windowName() === "agent:running", { what: "running" });
   const since = worker.show("#{@since}");
@@ -112,7 +121,16 @@ test("hostile window names neither end the tmux server nor run nor break the pro
   using worker = new TestWorker();
   worker.openSession();
   const canary = join(worker.root, "canary");
-  const names = ["\u200bzero", "\u202eover", "\u0301", "\ufeff", "a\tb\nc\u001b[31m", `##(touch ${canary})`, "1/%0/x", "@9 9 9 9 agent:running"];
+  const names = [
+    "\u200bzero",
+    "\u202eover",
+    "\u0301",
+    "\ufeff",
+    "a\tb\nc\u001b[31m",
+    `##(touch ${canary})`,
+    "1/%0/x",
+    "@9 9 9 9 agent:running",
+  ];
   for (const name of names) {
     worker.tmux("rename-window", "-t", `=${SESSION}:0`, name);
     const probe = await worker.run("probe", [SESSION]);
@@ -126,6 +144,33 @@ test("hostile window names neither end the tmux server nor run nor break the pro
   assert.equal(existsSync(canary), false);
 });
 
+test("every tmux client of the scripts runs with -u", async () => {
+  using worker = new TestWorker();
+  const log = join(worker.root, "clients");
+  const real = (await worker.shell("command -v tmux")).stdout.trim();
+  mkdirSync(join(worker.root, "bin"));
+  const wrapper = `#!/bin/sh\nprintf '%s\\n' "$1" >>'${log}'\nexec '${real}' "$@"\n`;
+  writeFileSync(join(worker.root, "bin", "tmux"), wrapper, { mode: 0o755 });
+  const env = { PATH: `${join(worker.root, "bin")}:${worker.env["PATH"]}` };
+  worker.openSession();
+  const calls: readonly (readonly [string, readonly string[]])[] = [
+    ["tmux-setup", [SESSION]],
+    ["probe", [SESSION]],
+    ["name", [SESSION, "running", "r"]],
+    ["screen", [SESSION]],
+    ["keys", [SESSION, "C-l"]],
+    ["paste", [SESSION]],
+    ["start", worker.startArgs(RUN, 1)],
+  ];
+  for (const [script, args] of calls) {
+    const stdin = script === "start" ? worker.agentFrames(1, ["hook Stop {}", "exit 0"]) : "x";
+    const before = linesOf(log).length;
+    await worker.run(script, args, { stdin, env });
+    assert.ok(linesOf(log).length > before, script);
+  }
+  assert.deepEqual([...new Set(linesOf(log))], ["-u"]);
+});
+
 test("probe answers without tmux, without a session and after kill-server", async () => {
   using worker = new TestWorker();
   const bare = await worker.run("probe", [SESSION]);
@@ -133,7 +178,12 @@ test("probe answers without tmux, without a session and after kill-server", asyn
   assert.match(bare.stdout, /^boot\t[0-9a-f-]{36}\nfence\t0\n$/);
   worker.openSession({ guard: true });
   writeFileSync(worker.path("owner"), "fleet-x\n");
-  await worker.startAgent(RUN, 1, ['registry {"status":"busy","waitingFor":null}', "wait /nowhere"], { epoch: 12 });
+  await worker.startAgent(
+    RUN,
+    1,
+    ['registry {"status":"busy","waitingFor":null}', "wait /nowhere"],
+    { epoch: 12 },
+  );
   const full = await until(
     async () => {
       const { stdout } = await worker.run("probe", [SESSION]);
@@ -141,15 +191,24 @@ test("probe answers without tmux, without a session and after kill-server", asyn
     },
     { what: "the pulse and the registry" },
   );
-  assert.match(full, /\nowner\tfleet-x\nfence\t12\nattached\t0\nwindow\t@0\t0\t\d+\t0\tshell\nwindow\t@1\t1\t(\d+)\t0\tagent:waiting\nwindow\t@2\t2\t\d+\t0\tguard\ncurrent\trun-a\t1\nagent\talive\t\1\nregistry\tbusy\t\npulse\t[0-2]\n$/);
+  assert.match(
+    full,
+    /\nowner\tfleet-x\nfence\t12\nattached\t0\nwindow\t@0\t0\t\d+\t0\tshell\nwindow\t@1\t1\t(\d+)\t0\tagent:waiting\nwindow\t@2\t2\t\d+\t0\tguard\ncurrent\trun-a\t1\nagent\talive\t\1\nregistry\tbusy\t\npulse\t[0-2]\n$/,
+  );
   const other = await worker.run("probe", [SESSION, "run-b", "1"]);
   assert.ok(!other.stdout.includes("\nagent\t"));
   assert.equal((await worker.run("probe", ["absent"])).stdout.includes("window\t"), false);
   worker.tmux("kill-server");
   const pid = /\nagent\talive\t(\d+)/.exec(full)?.[1];
-  await until(async () => (await worker.run("probe", [SESSION])).stdout.includes(`\nagent\tdead\t${pid}\n`), { what: "the dead agent" });
+  await until(
+    async () => (await worker.run("probe", [SESSION])).stdout.includes(`\nagent\tdead\t${pid}\n`),
+    { what: "the dead agent" },
+  );
   const after = (await worker.run("probe", [SESSION])).stdout;
-  assert.ok(!after.includes("window\t") && !after.includes("attached\t") && !after.includes("registry\t"), after);
+  assert.ok(
+    !after.includes("window\t") && !after.includes("attached\t") && !after.includes("registry\t"),
+    after,
+  );
 });
 
 /** A pane program that switches bracketed paste on and shows the bytes it gets. */
@@ -159,15 +218,21 @@ test("paste delivers the text bracketed and without Enter, and refuses control c
   using worker = new TestWorker();
   worker.openSession();
   const out = join(worker.root, "typed");
-  await worker.run("start", worker.startArgs(RUN, 1), { stdin: worker.frames(1, ["sh", "-c", READER.replaceAll("'", `'\\''`), "sh", out]) });
+  await worker.run("start", worker.startArgs(RUN, 1), {
+    stdin: worker.frames(1, ["sh", "-c", READER.replaceAll("'", `'\\''`), "sh", out]),
+  });
   const typed = async () => (await worker.shell('cat "$1"', [out])).stdout;
   await until(() => existsSync(out), { what: "the reader" });
-  const text = "it's $(x) `y` \"z\" #{pane_id}\n\ttab é 😀\n-- \\n";
+  const text = 'it\'s $(x) `y` "z" #{pane_id}\n\ttab é 😀\n-- \\n';
   assert.equal((await worker.run("paste", [SESSION], { stdin: text })).code, 0);
   await until(async () => (await typed()).endsWith("\u001b[201~"), { what: "the paste" });
   assert.equal(await typed(), `\u001b[200~${text}\u001b[201~`);
   for (const bad of ["", "a\u001b[201~b", "a\rb", "\u0007", "\u009b", "a\u0085b", "\0", "\u007f"]) {
-    assert.equal((await worker.run("paste", [SESSION], { stdin: bad })).code, 64, JSON.stringify(bad));
+    assert.equal(
+      (await worker.run("paste", [SESSION], { stdin: bad })).code,
+      64,
+      JSON.stringify(bad),
+    );
   }
   assert.equal((await worker.run("paste", [SESSION], { stdin: "\u00a0 ÿ" })).code, 0);
   assert.equal((await worker.run("keys", [SESSION, "C-c", "Enter"])).code, 0);

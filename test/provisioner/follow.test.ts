@@ -201,7 +201,7 @@ test("a follower whose parent is gone ends by itself, and one whose reader is go
   const file = eventsFile(worker);
   const script = worker.path("bin", "follow");
   await worker.shell(
-    `sh -c '"$1" ${RUN} - 0 >"$2" & wait $!' sh "$1" "$2" & while [ ! -s "$2" ]; do sleep 0.01; done; kill -9 $!`,
+    `sh -c '"$1" ${RUN} - 0 >"$2" 2>&1 & wait $!' sh "$1" "$2" & while [ ! -s "$2" ]; do sleep 0.01; done; kill -9 $!`,
     [script, `${file}.out`],
   );
   await until(() => worker.processes().length === 0, { what: "the end after the parent's" });

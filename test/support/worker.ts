@@ -64,11 +64,12 @@ export class TestWorker implements Disposable {
     mkdirSync(join(this.home, "kite"));
   }
 
-  /** Installs the scripts as that bundle and points `bin` to it. */
-  install(bundle: string): void {
+  /** Installs the scripts, some of them replaced, as that bundle and points `bin` to it. */
+  install(bundle: string, replaced: Readonly<Record<string, string>> = {}): void {
     const folder = this.path("bundles", bundle);
     mkdirSync(this.path("bundles"), { recursive: true, mode: 0o700 });
     cpSync(WORKER_SCRIPTS, folder, { recursive: true });
+    for (const [name, text] of Object.entries(replaced)) writeFileSync(join(folder, name), text);
     writeFileSync(join(folder, "VERSION"), `${bundle}\n`);
     rmSync(this.path("bin"), { force: true });
     symlinkSync(join("bundles", bundle), this.path("bin"));
