@@ -210,6 +210,21 @@ test("a stale epoch is refused, and a job that is overtaken stops", async () => 
   await assert.rejects(worker.tmux("has-session", "-t", "kite-dev"), "no step ran after the fence");
 });
 
+test("a job whose epoch another script overtook begins no further step", async () => {
+  const { worker, params } = await waitingWorker();
+  await using _ = worker;
+  const old = worker.job(["clone", "setup", "session"], { job: "job-old", epoch: 3, params });
+  const overtaken = assert.rejects(old, isOrchestratorError("lease_stale"));
+  await until(() => worker.read("waiter").catch(() => null), { what: "the set-up" });
+  assert.equal((await worker.script("save", bundle.hash, "4", "run-1", "1", "kite")).code, 0);
+  await worker.write("go", "");
+  await overtaken;
+  assert.match(
+    await worker.read(".orchestrator/jobs/job-old/progress"),
+    /\ndone\tsetup\t\d+\nend\t75\n$/,
+  );
+});
+
 test("parameters that were cut short start nothing", async () => {
   await using worker = await makeWorker();
   const argv = [".orchestrator/bin/job", bundle.hash, "1", "job-a", "owner"];

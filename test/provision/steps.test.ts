@@ -220,6 +220,28 @@ test("saved and clone: only what was proven saved is reset; ignored files, secre
   );
 });
 
+test("clone: work that appears while it fetches is not reset", async () => {
+  const { worker, remote, params } = await workerWith("kite");
+  await using _ = worker;
+  await worker.job(["clone"], { params });
+  await worker.write(
+    "late",
+    '#!/bin/sh\necho late >"$HOME/kite/late.txt"\nexec git-upload-pack "$@"\n',
+  );
+  await chmod(join(worker.home, "late"), 0o755);
+  await worker.git("config", "remote.origin.uploadpack", join(worker.home, "late"));
+  await remote.commit("Next", { "next.txt": "x" });
+  const result = await worker.job(["saved", "clone"], {
+    params: { ...params, SAVED_FINGERPRINT: await fingerprint(worker) },
+  });
+  assert.deepEqual(failure(result), {
+    code: 31,
+    step: "clone",
+    why: "~/kite changed since it was saved",
+  });
+  assert.equal(await worker.read("kite/late.txt"), "late\n");
+});
+
 test("clone: a rebase in progress, a conflict, a detached HEAD and dead locks do not keep a saved clone from its reset", async () => {
   const { worker, remote, params } = await workerWith("kite");
   await using _ = worker;
@@ -352,6 +374,9 @@ test("setup: both example repositories are set up, and only again when the scrip
     assert.equal(await setUp("job-d"), "done");
     await rm(join(worker.home, "kite"), { recursive: true });
     assert.equal(await setUp("job-e"), "done", "a new clone is set up anew");
+    await rm(join(worker.home, "kite"), { recursive: true });
+    await git(worker.home, "clone", "--quiet", remote.url, "kite");
+    assert.equal(await setUp("job-f"), "done", "and so is one that a person made");
   }
 });
 

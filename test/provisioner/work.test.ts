@@ -75,6 +75,19 @@ test("a push says what the remote has, never forces, runs no hook, shows no pass
   assert.equal(refused.kind, "failed");
   assert.equal(await remote.git("rev-parse", "orchestrator/run-1"), theirs);
 
+  await writeFile(
+    join(remote.url, "hooks/pre-receive"),
+    "#!/bin/sh\necho see https://user:pa55word@example.invalid\nexit 1\n",
+    {
+      mode: 0o755,
+    },
+  );
+  await worker.git("fetch", "--quiet", "origin");
+  await worker.git("reset", "--quiet", "--hard", theirs);
+  await worker.git("commit", "--quiet", "--allow-empty", "--message=Again");
+  const hooked = await push(worker.transport, bundle, "kite", "orchestrator/run-1");
+  assert.match(JSON.stringify(hooked), /see https:\/\/example\.invalid/);
+
   assert.deepEqual(await push(worker.transport, bundle, "kite", "none"), {
     kind: "failed",
     why: "there is no branch none",
