@@ -30,7 +30,7 @@ const LIBRARY_ROOMS: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
   ora: ["cli"],
   yaml: ["config"],
-  undici: ["operations"],
+  undici: ["platform"],
 };
 
 /** Implementations may be named by the composition root only. */

@@ -8,6 +8,7 @@ import type { DispatchContext } from "../dispatch/context.ts";
 import { Dispatcher } from "../dispatch/dispatcher.ts";
 import { OrchestratorError } from "../domain/errors.ts";
 import { resolveAuth } from "../fleet/auth.ts";
+import { CredentialCheck } from "../fleet/check-credential.ts";
 import { Connections } from "../fleet/connections.ts";
 import type { FleetContext } from "../fleet/context.ts";
 import { MinIdle } from "../fleet/min-idle.ts";
@@ -178,6 +179,7 @@ async function wireFleet(
 ): Promise<FleetContext> {
   const { env, overrides = {} } = options;
   const keys = await ensureKeys(paths, ids);
+  const credentials = new CredentialCheck({ clock, logger });
   const failpoint = env.variable("ORCHESTRATOR_FAILPOINT");
   return {
     store,
@@ -200,7 +202,7 @@ async function wireFleet(
     provisioner: createProvisioner(),
     keys: { privateKey: await readFile(keys.privateKey, "utf8"), publicKey: keys.publicLine },
     mirrors: paths.mirrors,
-    resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }),
+    resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }, credentials),
   };
 }
 

@@ -1,13 +1,15 @@
 import type { RepoConfig } from "../config/config.ts";
 import { resolveSecret, type SecretSources } from "../config/secrets.ts";
 import type { Runtime } from "../runtimes/runtime.ts";
+import type { CredentialCheck } from "./check-credential.ts";
 import type { ResolvedAuth } from "./context.ts";
 
-/** Reads a repo's credential as configured. The values go to the worker on stdin, into a 0600 file, and nowhere else. */
+/** Reads a repo's credential as configured and checks it. The values go to the worker on stdin, into a 0600 file, and nowhere else. */
 export async function resolveAuth(
   repo: RepoConfig,
   runtime: Runtime,
   sources: SecretSources,
+  credentials: CredentialCheck,
 ): Promise<ResolvedAuth> {
   const { auth, git } = repo;
   const deployKey =
@@ -16,6 +18,7 @@ export async function resolveAuth(
       : (await resolveSecret(git.deployKey, { ...sources, shape: "block" })).reveal();
   if (auth === undefined) return { seed: { kind: "none" }, lines: [], deployKey };
   const secret = (await resolveSecret(auth.secret, sources)).reveal();
+  await credentials.check(repo, runtime, secret);
   const lines = [`${runtime.authEnv(auth.kind)}=${secret}`];
   if (auth.baseUrl !== undefined && runtime.baseUrlEnv !== null) {
     lines.push(`${runtime.baseUrlEnv}=${auth.baseUrl}`);

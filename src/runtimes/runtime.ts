@@ -120,6 +120,12 @@ export interface Runtime {
   /** Names of environment variables under which the launcher exports the credential. */
   authEnv(kind: "api-key" | "auth-token" | "oauth-token"): string;
   readonly baseUrlEnv: string | null;
+  /** A GET request that a dead credential answers with 401, as data; null: this kind cannot be asked about. */
+  credentialProbe(
+    kind: "api-key" | "auth-token" | "oauth-token",
+    secret: string,
+    baseUrl: string | null,
+  ): { readonly url: string; readonly headers: Readonly<Record<string, string>> } | null;
   /** Why this text would not arrive byte for byte when it is pasted into the live window, or null. */
   refusePaste(text: string): string | null;
   encode(text: string, place: { runId: string; seq: number; home: string }): Encoding;

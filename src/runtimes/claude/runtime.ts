@@ -34,6 +34,7 @@ export function createClaudeRuntime(): Runtime {
     program: { command: "claude", install: INSTALL },
     authEnv: (kind) => AUTH_ENV[kind],
     baseUrlEnv: "ANTHROPIC_BASE_URL",
+    credentialProbe,
     encode: encodeForClaude,
     refusePaste: refusePasteForClaude,
     seed: seedClaude,
@@ -42,5 +43,20 @@ export function createClaudeRuntime(): Runtime {
     dialog: dialogOnScreen,
     usage: usageOfTranscript,
     interruptKeys: ["Escape"],
+  };
+}
+
+/** The list of models costs nothing (Anthropic API reference, "List Models"). OAuth tokens are not for this endpoint. */
+function credentialProbe(
+  kind: keyof typeof AUTH_ENV,
+  secret: string,
+  baseUrl: string | null,
+): { url: string; headers: Record<string, string> } | null {
+  if (kind === "oauth-token") return null;
+  const credential: Record<string, string> =
+    kind === "api-key" ? { "x-api-key": secret } : { authorization: `Bearer ${secret}` };
+  return {
+    url: `${(baseUrl ?? "https://api.anthropic.com").replace(/\/+$/, "")}/v1/models?limit=1`,
+    headers: { "anthropic-version": "2023-06-01", ...credential },
   };
 }

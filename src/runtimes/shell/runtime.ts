@@ -16,6 +16,7 @@ export function createShellRuntime(): Runtime {
     program: { command: "sh", install: null },
     authEnv: (kind) => AUTH_ENV[kind],
     baseUrlEnv: null,
+    credentialProbe: () => null,
     refusePaste: () => "a command that runs takes no further text",
     encode,
     seed: () => [],
