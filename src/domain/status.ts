@@ -49,8 +49,6 @@ export function windowStatus(status: AgentStatus): WindowStatus | undefined {
   }
 }
 
-export const windowName = (status: WindowStatus): string => `agent:${status}`;
-
 /** `agent:running` -> `running`; undefined for any other name. */
 export function parseWindowName(name: string): WindowStatus | undefined {
   switch (name) {

@@ -1,14 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { EventFilter, Store } from "../store/store.ts";
-import type {
-  EventView,
-  PlanView,
-  RunDetailView,
-  RunView,
-  StatusView,
-  WorkerView,
-} from "./views.ts";
+import type { Store } from "../store/store.ts";
+import type { PlanView, RunView, WorkerView } from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -66,5 +59,3 @@ export interface Services extends StoreServices {
   readonly version: string;
   readonly startedAt: number;
 }
-
-export type { EventFilter, EventView, RunDetailView, StatusView };

@@ -160,4 +160,3 @@ export type WorkerView = z.output<typeof workerView>;
 export type StatusView = z.output<typeof statusView>;
 export type PlanView = z.output<typeof planView>;
 export type EventView = z.output<typeof eventView>;
-export type ReportView = z.output<typeof reportView>;

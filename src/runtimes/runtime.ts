@@ -1,4 +1,3 @@
-import type { Evidence } from "./evidence.ts";
 import type { MessageForm } from "../domain/message.ts";
 import type { Signal, WorkerLine } from "./signal.ts";
 
@@ -140,5 +139,3 @@ export interface Runtime {
   /** Keys (tmux send-keys names) that interrupt a turn. */
   readonly interruptKeys: readonly string[];
 }
-
-export type { Evidence };
