@@ -1,10 +1,12 @@
-import { chmod, readFile, rm } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build, type Plugin } from "esbuild";
+import { asFunction, LAUNCHER, makeCodeCache } from "./code-cache.ts";
 
 /*
- * dist/orchestrator.cjs   what every start loads: one CommonJS file without any library
- * dist/lib/*.mjs          what only some starts need: help, controller, operations in process, configuration, spinner
+ * dist/orchestrator.cjs   the program: runs fast.js, with its compiled form fast.cache if that fits this Node
+ * dist/fast.js            what every start needs; no library in it
+ * dist/lib/*.mjs          what only some starts need: help, commands that change something, controller, store
  *
  * Both lie as deep below the package as their sources (src/main.ts, src/<room>/), so that what is found relative to a
  * module, such as provision/, is found from either.
@@ -18,6 +20,15 @@ const LATER: Readonly<Record<string, string>> = {
   "in-process": "src/operations/in-process.ts",
   "config-files": "src/cli/config-files.ts",
   help: "src/cli/help.ts",
+  dispatch: "src/cli/dispatch.ts",
+  send: "src/cli/send.ts",
+  init: "src/cli/init.ts",
+  repo: "src/cli/repo.ts",
+  config: "src/cli/config.ts",
+  attach: "src/cli/attach.ts",
+  "follow-command": "src/cli/follow-command.ts",
+  "start-controller": "src/cli/start-controller.ts",
+  "run-detail": "src/cli/run-detail.ts",
   spinner: "src/cli/spinner.ts",
 };
 
@@ -80,10 +91,12 @@ await rm(join(root, "dist"), { recursive: true, force: true });
 
 const fast = await build({
   ...common,
-  entryPoints: { orchestrator: "src/main.ts" },
+  entryPoints: { fast: "src/main.ts" },
   outdir: "dist",
-  outExtension: { ".js": ".cjs" },
   format: "cjs",
+  // import() becomes require(): code that was compiled beforehand has no loader of its own.
+  supported: { "dynamic-import": false },
+  write: false,
   define: { ...common.define, "import.meta.dirname": "__dirname" },
   plugins: [later, slowBuiltins],
   metafile: true,
@@ -110,8 +123,6 @@ await build({
   },
 });
 
-await chmod(join(root, "dist/orchestrator.cjs"), 0o755);
-
 const libraries = new Set(
   Object.keys(fast.metafile.inputs).flatMap(
     (path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? [],
@@ -120,3 +131,8 @@ const libraries = new Set(
 if (libraries.size > 0) {
   throw new Error(`the fast file must not hold ${[...libraries].join(", ")}: load it later`);
 }
+
+const dist = join(root, "dist");
+await writeFile(join(dist, "fast.js"), asFunction(fast.outputFiles[0]?.text ?? ""));
+await writeFile(join(dist, "orchestrator.cjs"), LAUNCHER, { mode: 0o755 });
+await makeCodeCache(dist);

@@ -6,13 +6,8 @@ import type { Context } from "./context.ts";
 import { printJson, printLine } from "./io.ts";
 import { targetName } from "./run-target.ts";
 import { performAt } from "./session.ts";
-import { argumentOf, isSet, json, type CommandSpec, type Given } from "./spec.ts";
+import { argumentOf, isSet, json, printOption, type CommandSpec, type Given } from "./spec.ts";
 import { asAttachment, asRunDetail } from "./views.ts";
-
-export const attachOptions = [
-  { name: "print", help: "print the command instead of running it" },
-  { ...json, help: "print the command as JSON instead of running it" },
-];
 
 export const commands: readonly CommandSpec[] = [
   {
@@ -21,7 +16,7 @@ export const commands: readonly CommandSpec[] = [
     notes:
       "While somebody is attached, the worker is not idle and nothing is typed into its window.",
     arguments: [{ name: "target", help: "a worker or a run" }],
-    options: attachOptions,
+    options: [printOption, json],
     examples: ["orchestrator attach kite-1", "orchestrator attach run-7k3m9x2q0abc"],
     run: runAttach,
   },

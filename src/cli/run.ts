@@ -4,12 +4,10 @@ import { cleanBlock, cleanLine } from "./clean.ts";
 import { paletteOf } from "./colour.ts";
 import type { Context } from "./context.ts";
 import { exitCodeOf, showError, toJsonError } from "./errors.ts";
-import { followAndReport } from "./follow-command.ts";
 import { judge } from "./follow.ts";
 import { formatAge } from "./format.ts";
 import { printJson, printLine } from "./io.ts";
 import { duration, wholeNumber } from "./parse.ts";
-import { describeRun } from "./run-detail.ts";
 import { lastEventOf, targetName } from "./run-target.ts";
 import { openSession, performAt } from "./session.ts";
 import { argumentOf, isSet, json, textOf, type CommandSpec, type Given } from "./spec.ts";
@@ -56,9 +54,11 @@ export const commands: readonly CommandSpec[] = [
     async run(context, given) {
       const run = asRunDetail(await performAt(context, "store", "run.show", runId(given), READ));
       if (isSet(given, "json")) printJson(context.io, run);
-      else
-        for (const line of describeRun(run, context.clock().now(), paletteOf(context.io)))
-          printLine(context.io, line);
+      else {
+        const { describeRun } = await import("./run-detail.ts");
+        const lines = describeRun(run, context.clock().now(), paletteOf(context.io));
+        for (const line of lines) printLine(context.io, line);
+      }
       return 0;
     },
   },
@@ -189,6 +189,7 @@ async function actAndFollow(
     );
     const asJson = isSet(given, "json");
     if (!asJson) printLine(context.io, `run       ${run.run_id}: ${cleanLine(run.task, 100)}`);
+    const { followAndReport } = await import("./follow-command.ts");
     return await followAndReport(context, session, run, {
       until: isSet(given, "wait") ? "ended" : "delivered",
       json: asJson,

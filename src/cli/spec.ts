@@ -48,6 +48,12 @@ export type OptionValue = string | boolean | readonly (string | boolean)[];
 
 export const json: OptionSpec = { name: "json", help: "print JSON, one object a line" };
 
+/** Of the two commands that attach. */
+export const printOption: OptionSpec = {
+  name: "print",
+  help: "print the command instead of running it (so does --json)",
+};
+
 export function isSet(given: Given, name: string): boolean {
   return given.options[name] === true;
 }

@@ -1,14 +1,21 @@
 import { OrchestratorError } from "../domain/errors.ts";
 import { parseName, splitWorkerName } from "../domain/names.ts";
 import type { WorkerView } from "../operations/views.ts";
-import { runAttach, attachOptions } from "./attach.ts";
 import { cleanBlock, cleanLine } from "./clean.ts";
 import type { Context } from "./context.ts";
 import { formatAge, formatStatus, formatTime } from "./format.ts";
 import { printJson, printLine } from "./io.ts";
 import { duration } from "./parse.ts";
 import { performAt, type Reach } from "./session.ts";
-import { argumentOf, isSet, json, textOf, type CommandSpec, type Given } from "./spec.ts";
+import {
+  argumentOf,
+  isSet,
+  json,
+  printOption,
+  textOf,
+  type CommandSpec,
+  type Given,
+} from "./spec.ts";
 import { table } from "./table.ts";
 import { asBusy, asExecuted, asWorker, asWorkers } from "./views.ts";
 
@@ -101,9 +108,9 @@ export const commands: readonly CommandSpec[] = [
     path: "worker attach",
     summary: "Put your terminal into a worker's tmux (the same as 'orchestrator attach')",
     arguments: [{ name: "target", help: "a worker or a run" }],
-    options: attachOptions,
+    options: [printOption, json],
     examples: ["orchestrator worker attach kite-1"],
-    run: runAttach,
+    run: async (context, given) => (await import("./attach.ts")).runAttach(context, given),
   },
   {
     path: "worker destroy",

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
-import { cp, readdir, readFile, symlink } from "node:fs/promises";
+import { cp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { Script } from "node:vm";
 import { fakeController, temporaryHome } from "../support/fake-services.ts";
 import { RUN, WORKER } from "../support/views.ts";
 
@@ -52,7 +53,7 @@ test("what it loads later is found: store, configuration, controller", async () 
   }
 });
 
-test("a read opens one file of ours, and loads no library", async (context) => {
+test("a read opens three files of ours: launcher, code, compiled code", async (context) => {
   const controller = await fakeController(join(home, "controller.sock"), {
     status: () => ({ workers: [WORKER], runs: [RUN] }),
   });
@@ -69,11 +70,32 @@ test("a read opens one file of ours, and loads no library", async (context) => {
       .split("\n")
       .filter((line) => line.includes('"') && !line.includes("ENOENT"));
     const ours = opened.filter((line) => line.includes(place.path));
-    assert.equal(ours.length, 1, ours.join("\n"));
+    assert.equal(ours.length, 3, ours.join("\n"));
     return undefined;
   } finally {
     await controller.stop();
   }
+});
+
+test("the compiled code fits the Node that built it, and the program runs without it", async () => {
+  const filename = join(place.path, "dist", "fast.js");
+  const [code, cachedData] = await Promise.all([
+    readFile(filename, "utf8"),
+    readFile(join(place.path, "dist", "fast.cache")),
+  ]);
+  assert.equal(new Script(code, { filename, cachedData }).cachedDataRejected, false);
+  const bare = join(place.path, "bare");
+  await cp(join(place.path, "dist"), join(bare, "dist"), { recursive: true });
+  await rm(join(bare, "dist", "fast.cache"));
+  assert.match(
+    (await run(join(bare, "dist", "orchestrator.cjs"), ["--version"], { env })).stdout,
+    /^\d/,
+  );
+  await writeFile(join(bare, "dist", "fast.cache"), "damaged");
+  assert.match(
+    (await run(join(bare, "dist", "orchestrator.cjs"), ["--version"], { env })).stdout,
+    /^\d/,
+  );
 });
 
 test("a reader that goes away ends the program quietly", () => {

@@ -167,9 +167,11 @@ test(
     child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
     child.stderr.on("data", (chunk: Buffer) => (out += chunk.toString()));
     await new Promise((resolve) => child.on("close", resolve));
-    assert.ok(shown.includes(`--command ${UNASKED}`), out);
+    // The CLI disarms what it would run itself; SKILL.md says how to undo it.
+    const disarmed = typed.replace(" !x", " \\!x").slice("/orchestrator ".length);
+    assert.equal(/<arguments>\n([^]*?)\n<\/arguments>/.exec(shown)?.[1], disarmed, out);
     const got = await home.got().catch(() => undefined);
-    assert.ok(got, out);
+    assert.ok(got, `${api.requests.at(-1)?.toolResults.join("\n")}\n${out}`);
     assert.deepEqual(got.arguments, ["dispatch", "--repo", "kite", "-"]);
     assert.equal(got.input, UNASKED);
     await assert.rejects(readFile(join(home.path, "pwned")));
