@@ -22,6 +22,8 @@ fingerprint_repo() (
     quiet_git for-each-ref --format='%(if:equals=refs/remotes)%(refname:rstrip=-2)%(then)%(else)ref %(refname) %(objectname)%(end)'
     quiet_git ls-files -s -v
   } | LC_ALL=C grep -E '^ref |^[a-z] |^S |^. 160000 ')
+  # Tags that a fetch brought a moment ago were not there when the fingerprint was taken.
+  [ -z "${new_tags-}" ] || special=$(printf '%s\n' "$special" | LC_ALL=C grep -vF -e "$new_tags")
   printf '%s\n' "$special"
   git_dir || exit 1
   git_dir=$REPLY

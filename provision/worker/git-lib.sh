@@ -40,6 +40,31 @@ remove_dead_locks() {
   [ -n "$locks" ] && printf 'removed locks without an owner:\n%s\n' "$locks"
 }
 
+# is_clone_of URL: whether the clone that is the current folder came from there.
+is_clone_of() {
+  origin_url=$(quiet_git config --local --get-all remote.origin.url)
+  [ "${origin_url%.git}" = "${1%.git}" ]
+}
+
+# fetch: all branches of origin. Sets new_tags: the tags that came with it, as the fingerprint lists them.
+fetch() {
+  new_tags=
+  fetch_once && return
+  remove_dead_locks && fetch_once
+}
+fetch_once() {
+  fetched=$(LC_ALL=C quiet_git -c fetch.output=full fetch --no-recurse-submodules --no-write-fetch-head origin 2>&1)
+  fetch_code=$?
+  [ -z "$fetched" ] || printf '%s\n' "$fetched"
+  fetched=$fetched$NL
+  while [ "${fetched#*'[new tag]'}" != "$fetched" ]; do
+    fetched=${fetched#*'[new tag]'}
+    fetched_tag=${fetched%%"$NL"*}
+    new_tags=$new_tags${new_tags:+$NL}"ref refs/tags/${fetched_tag##* } "
+  done
+  return "$fetch_code"
+}
+
 # is_branch TEXT: the rules of `git check-ref-format --branch`, without a process, and without names that read as options or refs.
 is_branch() {
   case $1 in

@@ -236,6 +236,44 @@ test("clone: work that appears while it fetches is not reset", async () => {
   });
   assert.deepEqual(failure(result), {
     code: 31,
+    step: "saved",
+    why: "~/kite changed since it was saved",
+  });
+  assert.equal(await worker.read("kite/late.txt"), "late\n");
+});
+
+test("clone: tags that come with the fetch do not count as a change", async () => {
+  const { worker, remote, params } = await workerWith("kite");
+  await using _ = worker;
+  await worker.job(["clone"], { params });
+  await worker.git("tag", "mine");
+  const SAVED_FINGERPRINT = await fingerprint(worker);
+  const next = await remote.commit("Release", { "next.txt": "x" });
+  await remote.git("tag", "v1", next);
+  await remote.git("tag", "v1.0", next);
+  const result = await worker.job(["saved", "clone"], { params: { ...params, SAVED_FINGERPRINT } });
+  assert.equal(result.code, 0, JSON.stringify(result));
+  assert.equal(await worker.git("tag"), "mine\nv1\nv1.0");
+  assert.notEqual(await fingerprint(worker), SAVED_FINGERPRINT);
+});
+
+test("clone: a fetch that failed at first is tried again, and then the proof too", async () => {
+  const { worker, remote, params } = await workerWith("kite");
+  await using _ = worker;
+  await worker.job(["clone"], { params });
+  // Fails once, then writes into the clone.
+  await worker.write(
+    "flaky",
+    '#!/bin/sh\n[ -e "$HOME/once" ] || { touch "$HOME/once"; exit 1; }\necho late >"$HOME/kite/late.txt"\nexec git-upload-pack "$@"\n',
+  );
+  await chmod(join(worker.home, "flaky"), 0o755);
+  await worker.git("config", "remote.origin.uploadpack", join(worker.home, "flaky"));
+  await remote.commit("Next", { "next.txt": "x" });
+  const result = await worker.job(["saved", "clone"], {
+    params: { ...params, SAVED_FINGERPRINT: await fingerprint(worker) },
+  });
+  assert.deepEqual(failure(result), {
+    code: 31,
     step: "clone",
     why: "~/kite changed since it was saved",
   });
