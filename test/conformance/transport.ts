@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { OrchestratorError } from "../../src/domain/errors.ts";
-import { generateClientKeys } from "../../src/transport/keys.ts";
+import { generateClientKeys } from "../support/client-keys.ts";
 import { TransportError } from "../../src/transport/transport-error.ts";
 import type {
   Address,

@@ -4,6 +4,8 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import ssh2, { type Connection, type ServerChannel } from "ssh2";
 
+import { generateClientKeys } from "../support/client-keys.ts";
+
 /**
  * `normal` runs the command with `sh -c`. The others misbehave: `mute` accepts it and never answers; `drop` runs it and
  * cuts the connection before the exit status; `no_status` closes the channel without one; `refuse_channel` and
@@ -74,10 +76,10 @@ class FakeServer implements SshServer {
   }
 
   async listen(port: number): Promise<void> {
-    const key = ssh2.utils.generateKeyPairSync("ed25519");
-    const digest = createHash("sha256").update(blobOf(key.public)).digest("base64");
+    const key = generateClientKeys("host");
+    const digest = createHash("sha256").update(blobOf(key.publicKey)).digest("base64");
     this.hostKey = `SHA256:${digest.replaceAll("=", "")}`;
-    const server = new ssh2.Server({ hostKeys: [key.private] }, (connection) =>
+    const server = new ssh2.Server({ hostKeys: [key.privateKey] }, (connection) =>
       this.#serve(connection),
     );
     this.#server = server;

@@ -7,7 +7,7 @@ import { randomIds } from "../../src/platform/ids.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { localProvider } from "../../src/providers/local/local.ts";
 import type { Dial, Provider, ProviderWorker } from "../../src/providers/provider.ts";
-import { type ClientKeys, generateClientKeys } from "../../src/transport/keys.ts";
+import { type ClientKeys, generateClientKeys } from "./client-keys.ts";
 
 export interface LocalWorkers extends AsyncDisposable {
   readonly root: string;

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { generateClientKeys } from "../../src/transport/keys.ts";
+import { generateClientKeys } from "../support/client-keys.ts";
 import { openSshTransport } from "../../src/transport/ssh.ts";
 import type { ConnectSettings, Transport } from "../../src/transport/transport.ts";
 import { assertFails } from "../conformance/transport.ts";

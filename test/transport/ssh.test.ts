@@ -2,7 +2,7 @@ import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { generateClientKeys } from "../../src/transport/keys.ts";
+import { generateClientKeys } from "../support/client-keys.ts";
 import { openSshTransport } from "../../src/transport/ssh.ts";
 import { exerciseTransport } from "../conformance/transport.ts";
 import { startSshServer } from "../fakes/ssh-server.ts";

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { OrchestratorError } from "../../src/domain/errors.ts";
 import { dialTcp } from "../../src/transport/dial.ts";
-import { generateClientKeys } from "../../src/transport/keys.ts";
+import { generateClientKeys } from "../support/client-keys.ts";
 import { openSshTransport } from "../../src/transport/ssh.ts";
 import type { ConnectSettings } from "../../src/transport/transport.ts";
 import { assertFails } from "../conformance/transport.ts";
