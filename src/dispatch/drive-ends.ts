@@ -44,16 +44,6 @@ export async function giveUpWorker(
     if (now.allocation === "preparing") await moveWorker(tx, now, "step_failed", { reason });
     else if (now.allocation === "claimed")
       await moveWorker(tx, now, "release_unrescued", { reason });
-    // A run whose worker cannot even be asked for is not started elsewhere while a create may still be under way.
-    const waits = now.allocation === "creating";
-    if (waits) {
-      await tx.db
-        .updateTable("runs")
-        .set({ not_before: tx.now + 5_000 })
-        .where("run_id", "=", run.run_id)
-        .execute();
-      return;
-    }
     await moveRun(tx, run, "requeued", {
       patch: { worker_id: null, epoch: null, reason: null, not_before: tx.now + 1_000 },
       kind: "run.requeued",
@@ -84,11 +74,12 @@ export async function backOff(
   run: Run,
   attempt: number,
   reason: string,
-  delayMs?: number,
+  options: { signal: AbortSignal; delayMs?: number },
 ): Promise<void> {
   const { clock, ids, store } = context.fleet;
   const wait =
-    delayMs ?? Math.ceil(Math.min(30_000, 500 * 2 ** attempt) * (0.5 + ids.fraction() / 2));
+    options.delayMs ??
+    Math.ceil(Math.min(30_000, 500 * 2 ** Math.min(attempt, 10)) * (0.5 + ids.fraction() / 2));
   await store.mutate(async (tx) => {
     await endAttempt(tx.db, run.run_id, attempt, "failed", tx.now, reason);
     tx.event({
@@ -99,7 +90,7 @@ export async function backOff(
       payload: { reason, in_ms: wait },
     });
   });
-  if (wait > 0) await clock.sleep(wait);
+  if (wait > 0) await clock.sleep(wait, options.signal);
 }
 
 /** A final failure before the launch: nothing of the agent's exists, so there is nothing to save. */

@@ -51,11 +51,11 @@ export async function drive(
     );
     await steps.flush();
     fleet.failpoint("after-prepare");
-    await settle(context, run, worker, attempt, outcome, transport);
+    await settle(context, run, worker, attempt, outcome, transport, signal);
   } catch (error) {
     await steps.flush().catch(() => {});
     if (signal.aborted) throw error;
-    await settleError(context, run, attempt, error);
+    await settleError(context, run, attempt, error, signal);
   }
 }
 
@@ -132,14 +132,17 @@ async function settle(
   attempt: number,
   outcome: PrepareOutcome,
   transport: Transport,
+  signal: AbortSignal,
 ): Promise<void> {
   switch (outcome.kind) {
     case "ready":
       return intendLaunch(context, run, worker, attempt, outcome.prepared);
     case "lost":
-      return backOff(context, run, attempt, "the worker restarted while it was being prepared");
+      return backOff(context, run, attempt, "the worker restarted while it was being prepared", {
+        signal,
+      });
     case "failed":
-      return settleFailure(context, run, worker, attempt, outcome, transport);
+      return settleFailure(context, run, worker, attempt, outcome, transport, signal);
   }
 }
 
@@ -150,6 +153,7 @@ async function settleFailure(
   attempt: number,
   outcome: Extract<PrepareOutcome, { kind: "failed" }>,
   transport: Transport,
+  signal: AbortSignal,
 ): Promise<void> {
   const tail = outcome.tail.map((line) => cleanText(line, 300)).filter((line) => line !== "");
   const last = tail.at(-1);
@@ -167,14 +171,17 @@ async function settleFailure(
       transport,
     );
     if (saved.kind === "rescued")
-      return backOff(context, run, attempt, "work found on the worker was saved first", 0);
+      return backOff(context, run, attempt, "work found on the worker was saved first", {
+        signal,
+        delayMs: 0,
+      });
     return giveUpWorker(context, run, worker, `unrescued: ${saved.reason}`);
   }
   if (outcome.step === "owner" && outcome.code === CODE.otherFleet) {
     return giveUpWorker(context, run, worker, "it belongs to another fleet");
   }
   if (outcome.code === CODE.cloneFailed && attempt < MAX_ATTEMPTS - 1) {
-    return backOff(context, run, attempt, reason);
+    return backOff(context, run, attempt, reason, { signal });
   }
   await fail(context, run, reason, { step: outcome.step, code: outcome.code, tail });
 }
@@ -184,16 +191,26 @@ async function settleError(
   run: Run,
   attempt: number,
   error: unknown,
+  signal: AbortSignal,
 ): Promise<void> {
   const { fleet } = context;
   const message = cleanText(error instanceof Error ? error.message : String(error), 300);
   fleet.logger.warn("run.drive_failed", { run_id: run.run_id, attempt, error: message });
-  if (!(error instanceof OrchestratorError)) throw error;
-  if (error.code === "lease_stale") throw error;
-  if (error instanceof TransportError && !error.retryable) return giveUpThis(context, run, message);
-  if (error.retryable && attempt < MAX_ATTEMPTS) return backOff(context, run, attempt, message);
-  if (error.code === "unreachable") return giveUpThis(context, run, message);
+  if (!(error instanceof OrchestratorError) || error.code === "lease_stale") throw error;
+  // While nobody knows whether the worker was made, the run waits for it: it is never started elsewhere meanwhile.
+  const waits = error.retryable && (await isBeingCreated(context, run));
+  const again = error.retryable && attempt < MAX_ATTEMPTS;
+  if (waits || again) return backOff(context, run, attempt, message, { signal });
+  if (error instanceof TransportError || error.code === "unreachable") {
+    return giveUpThis(context, run, message);
+  }
   await fail(context, run, message, { code: error.code });
+}
+
+async function isBeingCreated(context: DispatchContext, run: Run): Promise<boolean> {
+  if (run.worker_id === null) return false;
+  const worker = await findWorker(context.fleet.store.db, run.worker_id);
+  return worker.allocation === "creating";
 }
 
 async function giveUpThis(context: DispatchContext, run: Run, reason: string): Promise<void> {

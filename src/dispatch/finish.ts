@@ -48,6 +48,8 @@ const NOTHING: Findings = { rescued: null, work: null, usage: null, pushed: null
 export async function finish(context: DispatchContext, run: Run): Promise<void> {
   const worker =
     run.worker_id === null ? null : await findWorker(context.fleet.store.db, run.worker_id);
+  // A create that was under way is looked up and adopted, so that no machine is left without a row that is responsible for it.
+  if (worker?.allocation === "creating") await ensureCreated(context.fleet, worker);
   const findings =
     worker === null || run.launch === 0 ? NOTHING : await gather(context, run, worker);
   if (findings === undefined) return;

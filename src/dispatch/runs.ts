@@ -14,9 +14,10 @@ export type Message = Readonly<Selectable<MessagesTable>>;
 /** A run by its id; `latest` is the newest one. */
 export async function findRun(db: Db, runId: string): Promise<Run> {
   const all = db.selectFrom("runs").selectAll();
-  const row = await (runId === "latest"
-    ? all.orderBy("created_at", "desc").orderBy("run_id", "desc")
-    : all.where("run_id", "=", runId as RunId)
+  const row = await (
+    runId === "latest"
+      ? all.orderBy("created_at", "desc").orderBy("run_id", "desc")
+      : all.where("run_id", "=", runId as RunId)
   ).executeTakeFirst();
   if (row !== undefined) return row;
   throw new OrchestratorError("not_found", `there is no run ${runId}`, {
