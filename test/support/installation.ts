@@ -69,7 +69,8 @@ export function installation(options: InstallationOptions = {}): Installation {
     ...options.env,
   };
   mkdirSync(join(root, "person"));
-  let running: Controller | undefined;
+  let running: Promise<Controller> | undefined;
+  let disposed = false;
 
   const configure: Installation["configure"] = (repo, more = {}) =>
     writeFileSync(
@@ -78,8 +79,10 @@ export function installation(options: InstallationOptions = {}): Installation {
     );
   configure(options.repo ?? {});
 
-  const controller = async () => {
-    running ??= await startController({
+  const controller = () => {
+    // What a failed test left waiting must not start it again.
+    if (disposed) return Promise.reject(new Error("the installation is gone"));
+    running ??= startController({
       env: readEnv(env),
       version: "0.0.0-test",
       lifetime: "serve",
@@ -90,7 +93,7 @@ export function installation(options: InstallationOptions = {}): Installation {
   const stopController = async () => {
     const stopping = running;
     running = undefined;
-    await stopping?.stop();
+    await (await stopping)?.stop();
   };
   const call = async <T>(operation: string, input: unknown = {}): Promise<T> => {
     const { services } = await controller();
@@ -120,6 +123,7 @@ export function installation(options: InstallationOptions = {}): Installation {
       }),
     homeOf: (worker) => join(paths.local, worker, "home"),
     async [Symbol.asyncDispose]() {
+      disposed = true;
       await stopController();
       const provider = localProvider({ root: paths.local, clock: systemClock(), ids: randomIds() });
       const workers = await provider.list("");
