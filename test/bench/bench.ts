@@ -1,0 +1,91 @@
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { whileSteady } from "./calibrate.ts";
+import { cliStart } from "./cli-start.ts";
+import { manyAtOnce, someMute } from "./many-at-once.ts";
+import { openProduct } from "./product.ts";
+import { openPrototype } from "./prototype.ts";
+import {
+  blockReport,
+  machine,
+  reportText,
+  type BlockReport,
+  type Findings,
+  type Report,
+} from "./report.ts";
+import { distantDispatch, warmDispatch } from "./warm-dispatch.ts";
+
+/*
+ * node test/bench/bench.ts [--only P1,P9,P12] [--rounds N] [--at-once 1,10,50] [--json FILE] [--once]
+ *
+ * Measures the built product against floors and peers in the same run, in turn, and prints ratios. Exit code 1 when a goal is missed; a
+ * goal on a machine that was too noisy, or of fewer than five rounds, is neither met nor missed.
+ */
+
+const USAGE =
+  "usage: node test/bench/bench.ts [--only P1,P9,P12] [--rounds N] [--at-once 1,10,50] [--json FILE] [--once]";
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string", default: "P1,P9,P12" },
+    rounds: { type: "string" },
+    "at-once": { type: "string", default: "1,10,50" },
+    json: { type: "string" },
+    // Each block is measured once, however noisy the machine.
+    once: { type: "boolean", default: false },
+  },
+});
+const only = new Set(values.only.split(","));
+const sizes = values["at-once"].split(",").map(Number);
+const wanted = values.rounds === undefined ? undefined : Number(values.rounds);
+if (
+  [...only].some((id) => !["P1", "P9", "P12"].includes(id)) ||
+  ![...sizes, wanted ?? 1].every(isCount)
+) {
+  console.error(USAGE);
+  process.exit(2);
+}
+
+const blocks: BlockReport[] = [];
+const block = async (name: string, measure: () => Promise<Findings>) => {
+  console.error(`measuring: ${name}`);
+  blocks.push(blockReport(name, await whileSteady(measure, { once: values.once })));
+};
+
+if (only.has("P1") || only.has("P9")) {
+  await using product = await openProduct({ workers: 1 });
+  if (only.has("P9")) {
+    await block("P9 command line", () => cliStart(product, wanted ?? 30));
+  }
+  if (only.has("P1")) {
+    await using floor = await openPrototype(1);
+    await block("P1 warm dispatch", () => warmDispatch(product, floor, wanted ?? 30));
+  }
+}
+if (only.has("P1")) {
+  await using product = await openProduct({ workers: 1, proxied: true });
+  await block("P1 at a distance", () => distantDispatch(product, wanted ?? 10));
+}
+if (only.has("P12")) {
+  for (const size of sizes) {
+    await using product = await openProduct({ workers: size });
+    await using floor = await openPrototype(size);
+    await block(`P12 ${size} at once`, () => manyAtOnce(product, floor, wanted ?? 5));
+  }
+  await using product = await openProduct({
+    workers: Math.max(2, ...sizes.filter((size) => size <= 20)),
+    proxied: true,
+  });
+  await block("P12 beside mute workers", () => someMute(product, wanted ?? 5));
+}
+
+const report: Report = { machine: machine(), blocks };
+process.stdout.write(reportText(report));
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
+process.exitCode = blocks.some(({ goals }) => goals.some(({ verdict }) => verdict === "missed"))
+  ? 1
+  : 0;
+
+function isCount(value: number): boolean {
+  return Number.isInteger(value) && value > 0;
+}
