@@ -23,6 +23,8 @@ export interface Attention extends FollowNews {
   blockedFor: string | undefined;
   /** Since when the window name disagrees with the derived status (ms), if it does. */
   windowDiffersSince: number | undefined;
+  /** Uptime of the reading that was corrected last: only another one can disagree again. */
+  windowCorrectedUp: number | undefined;
 }
 
 /** One look at a launched, active or blocked run: starts what must be started, then does what the facts decide. */
@@ -236,9 +238,12 @@ async function correctWindow(
     return;
   }
   const now = context.fleet.clock.now();
+  const readAt = evidence.tmux?.up ?? 0;
+  if (readAt === attention.windowCorrectedUp) return;
   attention.windowDiffersSince ??= now;
   if (now - attention.windowDiffersSince < 1_000 || run.worker_id === null) return;
   attention.windowDiffersSince = undefined;
+  attention.windowCorrectedUp = readAt;
   const transport = await context.connections.kept(run.worker_id);
   if (transport === undefined) return;
   try {

@@ -37,6 +37,7 @@ export class Supervision {
       started: 0,
       connection: "up",
       windowDiffersSince: undefined,
+      windowCorrectedUp: undefined,
     };
   }
 
