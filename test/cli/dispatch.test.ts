@@ -291,7 +291,7 @@ test("a lost controller is asked again with the same request id, and the events 
       });
     },
   });
-  const first = await fakeController(socketOf(home.path), handlers(true));
+  await using first = await fakeController(socketOf(home.path), handlers(true));
   let second: Awaited<ReturnType<typeof fakeController>> | undefined;
   stopFirst = async () => {
     // Another controller comes up at the same place.
@@ -454,9 +454,8 @@ test("--no-daemon hosts the controller, waits for the end and stops it; a runnin
     "hosted, idle exit false",
     "stopped",
   ]);
-  const running = await fakeController(socketOf(home.path), handlers);
+  await using _ = await fakeController(socketOf(home.path), handlers);
   const { code, err } = await cli([...TASK, "--no-daemon"], hosting);
   assert.equal(code, 0);
   assert.match(err, /a controller is running already/);
-  await running.stop();
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmod, lstat, readdir, writeFile } from "node:fs/promises";
+import { lstat, readdir, rename, writeFile } from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -221,22 +221,35 @@ test("a slow reader slows the server down instead of filling its memory", async 
   assert.equal(read, 3_000);
 });
 
+/** A server of our own words at `path`. */
+async function listening(path: string, take: (socket: Socket) => void) {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    take(socket);
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(path, resolve);
+  });
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => {
+        server.close(resolve);
+      });
+    },
+  };
+}
+
 test("a controller that takes the connection and stays silent is unreachable; one that works is not", async () => {
   await using home = await temporaryHome();
   const path = join(home.path, "mute.sock");
-  const sockets = new Set<Socket>();
-  const mute = createServer((socket) => sockets.add(socket));
-  await new Promise<void>((resolve) => {
-    mute.listen(path, resolve);
-  });
+  await using mute = await listening(path, () => {});
   const client = await connectController({ path, version: VERSION, silentMs: 60 });
   const error = await errorOf(async () => client?.call("run.list", {}));
   assert.equal(error.code, "unreachable");
   assert.match(error.message, /silent for 0\.06 s/);
-  for (const socket of sockets) socket.destroy();
-  await new Promise((resolve) => {
-    mute.close(resolve);
-  });
+  await mute[Symbol.asyncDispose]();
 
   let answer = () => {};
   await using own = await pair(
@@ -267,16 +280,10 @@ test("a connection that ends before the answer says so", async () => {
   assert.equal(error.code, "unreachable");
   await using home = await temporaryHome();
   const path = join(home.path, "cut.sock");
-  const cutting = createServer((socket) => socket.once("data", () => socket.destroy()));
-  await new Promise<void>((resolve) => {
-    cutting.listen(path, resolve);
-  });
+  await using _ = await listening(path, (socket) => socket.once("data", () => socket.destroy()));
   const client = await connectController({ path, version: VERSION });
   const lost = await errorOf(async () => client?.call("run.list", {}));
   assert.ok(isLost(lost));
-  await new Promise((resolve) => {
-    cutting.close(resolve);
-  });
 });
 
 test("another version is told apart, but can always be asked and stopped", async () => {
@@ -320,32 +327,29 @@ test("the socket is private, appears whole, and is gone after a stop", async () 
 test("a stale socket is replaced; one that answers, or another file, is not", async () => {
   await using home = await temporaryHome();
   const path = join(home.path, "c.sock");
-  const first = await fakeController(path, { "run.list": () => [] });
-  const second = await errorOf(() => fakeController(path, {}));
+  await using first = await fakeController(path, { "run.list": () => [] });
+  const second = await errorOf(async () => {
+    await using _ = await fakeController(path, {});
+  });
   assert.equal(second.code, "lease_held");
-  // The socket of a process that was killed: its file stays, nobody listens.
-  const dead = createServer();
-  const stale = join(home.path, "stale.sock");
-  await new Promise<void>((resolve) => {
-    dead.listen(stale, resolve);
-  });
-  const { rename } = await import("node:fs/promises");
+  assert.deepEqual(first.calls, []);
+  // As after a kill: the file stays, nobody listens. (Closing would remove it under its first name.)
   const kept = join(home.path, "kept.sock");
-  await rename(stale, kept);
-  await new Promise((resolve) => {
-    dead.close(resolve);
-  });
+  {
+    await using _ = await listening(join(home.path, "dead.sock"), () => {});
+    await rename(join(home.path, "dead.sock"), kept);
+  }
   assert.equal(await connectController({ path: kept, version: VERSION }), undefined);
-  const third = await fakeController(kept, { "run.list": () => [] });
+  await using _ = await fakeController(kept, { "run.list": () => [] });
   const client = await connectController({ path: kept, version: VERSION });
   assert.deepEqual(await client?.call("run.list", {}), []);
   await client?.close();
   const file = join(home.path, "file");
   await writeFile(file, "mine");
-  await chmod(file, 0o600);
-  assert.equal((await errorOf(() => fakeController(file, {}))).code, "invalid_config");
-  await third.stop();
-  await first.stop();
+  const refused = await errorOf(async () => {
+    await using _ = await fakeController(file, {});
+  });
+  assert.equal(refused.code, "invalid_config");
 });
 
 test("a controller that stops tells those who wait, so that they may ask the next one", async () => {

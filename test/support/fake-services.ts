@@ -10,7 +10,7 @@ import { silentLogger } from "../../src/platform/logger.ts";
 
 export type Handler = (input: never, signal: AbortSignal) => unknown;
 
-export interface FakeController {
+export interface FakeController extends AsyncDisposable {
   /** Every call that arrived, in order, with its parsed input. */
   readonly calls: ReadonlyArray<{ readonly op: string; readonly input: unknown }>;
   readonly path: string;
@@ -62,7 +62,8 @@ export async function fakeController(
     ...(options.pulseMs === undefined ? {} : { pulseMs: options.pulseMs }),
   });
   await server.start();
-  return { calls, path, stop: () => server.stop() };
+  const stop = () => server.stop();
+  return { calls, path, stop, [Symbol.asyncDispose]: stop };
 }
 
 /** A short folder of its own (sockets have short names), removed afterwards. */
