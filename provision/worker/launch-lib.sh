@@ -1,16 +1,68 @@
 # shellcheck shell=sh
 # For over and stop, after lib.sh: the processes of a launch.
 
-# launch_pids RUN N: REPLY is the pids of this user's processes that carry the launch id. One process for all of /proc.
-# A zombie has no environment any more, so that it does not count.
-launch_pids() {
-  launch_found=$(grep -lszxF -- "ORCHESTRATOR_LAUNCH=$1/$2" /proc/[0-9]*/environ)
-  REPLY=
-  for launch_file in $launch_found; do
-    launch_file=${launch_file#/proc/}
-    REPLY="$REPLY ${launch_file%/environ}"
+# launch_look RUN N: reads the environment of each of this user's processes once. LAUNCH_PIDS: those that carry the launch id.
+# DOUBTFUL_PIDS: those that showed none at all, as a process does within an exec, which can take long on a busy machine.
+# Left out of these is what has none for good: zombies, the kernel's threads (no memory: vsize, field 23), and programs
+# started without one (it begins and ends at the same address: fields 50 and 51).
+launch_look() {
+  look_found=$(head -v -c 2097152 /proc/[0-9]*/environ 2>/dev/null | LC_ALL=C tr '\n\000' '\001\n' |
+    LC_ALL=C awk -v id="ORCHESTRATOR_LAUNCH=$1/$2" '
+      BEGIN { FS = "\001" }
+      {
+        for (i = 1; i <= NF; i++) {
+          if ($i ~ /^==> \/proc\/[0-9]+\/environ <==$/) {
+            if (pid != "" && !shown) print "empty", pid
+            split($i, part, "/")
+            pid = part[3]
+            shown = 0
+          } else if ($i != "") {
+            shown = 1
+            if ($i == id) print "found", pid
+          }
+        }
+      }
+      END { if (pid != "" && !shown) print "empty", pid }')
+  LAUNCH_PIDS='' DOUBTFUL_PIDS=''
+  # shellcheck disable=SC2086 # words
+  set -- $look_found
+  while [ $# -ge 2 ]; do
+    if [ "$1" = found ]; then
+      LAUNCH_PIDS="$LAUNCH_PIDS $2"
+    elif shows_later "$2"; then
+      DOUBTFUL_PIDS="$DOUBTFUL_PIDS $2"
+    fi
+    shift 2
   done
-  REPLY=${REPLY# }
+  LAUNCH_PIDS=${LAUNCH_PIDS# } DOUBTFUL_PIDS=${DOUBTFUL_PIDS# }
+}
+
+shows_later() {
+  proc_stat "$1" || return 1
+  case $PROC_STATE in Z | X | x) return 1 ;; esac
+  # shellcheck disable=SC2086,SC2154 # fields, left by proc_stat; the first here is the third of the file
+  set -- ${stat_text##*) }
+  [ "${21}" != 0 ] || return 1
+  [ "${49-0}" = 0 ] || [ "${48-}" != "${49-}" ]
+}
+
+# launch_gone RUN N: whether no process carries the launch id. REPLY: those that do, or that for seconds cannot be told
+# apart from such. Looked at twice: a process born during the first look is seen by the second.
+launch_gone() {
+  gone_looks=0 gone_turns=0
+  while [ "$gone_looks" -lt 2 ]; do
+    launch_look "$1" "$2"
+    REPLY=$LAUNCH_PIDS
+    [ -z "$REPLY" ] || return 1
+    if [ -z "$DOUBTFUL_PIDS" ]; then
+      gone_looks=$((gone_looks + 1))
+    else
+      REPLY=$DOUBTFUL_PIDS
+      gone_turns=$((gone_turns + 1))
+      [ "$gone_turns" -lt 100 ] || return 1
+      sleep 0.02
+    fi
+  done
 }
 
 # read_gate RUN N: sets GATE_PID (empty: no gate, `revoked`), GATE_START and GATE_BOOT.
@@ -35,9 +87,7 @@ report_over() {
     printf 'over\tthe machine was restarted\n'
     return
   fi
-  launch_pids "$1" "$2"
-  # A process that was being born during the first look is seen by the second.
-  [ -n "$REPLY" ] || launch_pids "$1" "$2"
+  launch_gone "$1" "$2"
   report_pids=$REPLY
   if gate_owner_alive; then
     case " $report_pids " in *" $GATE_PID "*) ;; *) report_pids="$GATE_PID${report_pids:+ $report_pids}" ;; esac

@@ -6,9 +6,7 @@ import { test } from "node:test";
 
 import { assert as check, constantFrom, property, string } from "fast-check";
 
-import { TestWorker } from "../support/worker.ts";
-
-const RUN = "run-a";
+import { TestWorker, RUN } from "../support/worker.ts";
 
 function workerWithRun(): TestWorker {
   const worker = new TestWorker();

@@ -6,9 +6,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { killPid } from "../support/local-transport.ts";
 import { until } from "../support/wait.ts";
-import { finished, frames, linesOf, TestWorker } from "../support/worker.ts";
+import { finished, frames, linesOf, TestWorker, RUN } from "../support/worker.ts";
 
-const RUN = "run-a";
 const field = (text: string, index: number) => text.trim().split("\t")[index] ?? "";
 
 test("start launches the agent with its environment, and calling it again adopts it", async () => {
@@ -116,8 +115,10 @@ test("twenty that start the same launch at once make one agent", async () => {
   worker.openSession();
   const starts = join(worker.root, "starts");
   const script = [`record ${starts}`, "wait /nowhere"];
+  // Made once: the script must not be written again while the agent reads it.
+  const stdin = worker.agentFrames(1, script, { message: "one" });
   const answers = await Promise.all(
-    Array.from({ length: 20 }, () => worker.startAgent(RUN, 1, script, { message: "one" })),
+    Array.from({ length: 20 }, () => worker.run("start", worker.startArgs(RUN, 1), { stdin })),
   );
   const pids = new Set(answers.map(({ stdout }) => field(stdout, 1)));
   assert.equal(pids.size, 1, answers.map(({ stdout }) => stdout).join(""));
@@ -132,14 +133,14 @@ test("start and launch killed at any moment, then started again, make exactly on
   worker.openSession();
   const starts = join(worker.root, "starts");
   let lost = 0;
-  const rounds = 20;
+  const rounds = 14;
   for (let launch = 1; launch <= rounds; launch += 1) {
     const script = [`record ${starts}-${launch}`, "wait /nowhere"];
     const stdin = worker.agentFrames(launch, script, { message: "m" });
     const victim = worker.spawn("start", worker.startArgs(RUN, launch));
     const ended = finished(victim, stdin);
     // Not a wait for something: the moment of the kill is the input of this test.
-    await delay((launch * 37) % 70);
+    await delay((launch * 37) % 75);
     if (launch % 2 === 0) killPid(victim.pid ?? 0);
     else killLauncher(worker, launch);
     await ended;
@@ -271,7 +272,9 @@ test("a launch that loses the gate ends without running, and its end is not told
     worker.tmux("respawn-pane", "-t", "kite-dev:1", worker.path("bin", "launch"), RUN, "1");
     const ended = () => worker.show("#{pane_dead} #{pane_dead_status}");
     // Another start's job is what makes tmux collect an end that it missed.
-    await until(() => worker.tmux("run-shell", "-b", "true") === "" && ended() === "1 73", { what: `end ${again}` });
+    await until(() => worker.tmux("run-shell", "-b", "true") === "" && ended() === "1 73", {
+      what: `end ${again}`,
+    });
   }
   assert.deepEqual([told(), linesOf(starts).length], [1, 1]);
 });

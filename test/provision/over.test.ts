@@ -3,10 +3,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
+import { killPid } from "../support/local-transport.ts";
 import { until } from "../support/wait.ts";
-import { linesOf, TestWorker } from "../support/worker.ts";
+import { linesOf, TestWorker, RUN } from "../support/worker.ts";
 
-const RUN = "run-a";
 const isAlive = (pid: string) => {
   try {
     return !/\nState:\tZ/.test(readFileSync(`/proc/${pid}/status`, "utf8"));
@@ -88,4 +88,25 @@ test("a launch of another boot is over, and a process id that was given again is
   const stopped = await worker.run("stop", ["test-bundle", "1", RUN, "2", "100"]);
   assert.match(stopped.stdout, /^over\t/);
   assert.ok(isAlive(stranger));
+});
+
+test("a process that execs all the time is never taken for gone", async () => {
+  using worker = new TestWorker();
+  await worker.run("revoke", [RUN, "1"]);
+  // Within an exec a process shows an empty environment: one look in ten misses this one.
+  const chain = join(worker.root, "chain");
+  writeFileSync(chain, `exec sh '${chain}'\n`);
+  const ended = worker.shell(`ORCHESTRATOR_LAUNCH=${RUN}/1 sh "$1" & echo $! >"$2"; wait`, [
+    chain,
+    join(worker.root, "pid"),
+  ]);
+  const pid = await until(() => linesOf(join(worker.root, "pid"))[0], { what: "the chain" });
+  const isSeen = async () => (await worker.run("over", [RUN, "1"])).stdout === `alive\t${pid}\n`;
+  await until(isSeen, { what: "its first exec" });
+  for (let look = 0; look < 60; look += 1) {
+    assert.ok(await isSeen(), `look ${look}`);
+  }
+  killPid(Number(pid));
+  await ended;
+  assert.match((await worker.run("over", [RUN, "1"])).stdout, /^over\t/);
 });

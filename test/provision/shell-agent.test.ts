@@ -2,9 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { until } from "../support/wait.ts";
-import { TestWorker, type EventLine } from "../support/worker.ts";
-
-const RUN = "run-a";
+import { TestWorker, type EventLine, RUN } from "../support/worker.ts";
 
 /** Runs one command to its Stop line. */
 async function runCommand(

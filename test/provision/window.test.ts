@@ -4,9 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { until } from "../support/wait.ts";
-import { linesOf, SESSION, TestWorker } from "../support/worker.ts";
+import { linesOf, SESSION, TestWorker, RUN } from "../support/worker.ts";
 
-const RUN = "run-a";
 const AGENT = `=${SESSION}:1`;
 
 test("hook events show in the window name as the protocol says", async () => {
@@ -193,7 +192,7 @@ test("probe answers without tmux, without a session and after kill-server", asyn
   );
   assert.match(
     full,
-    /\nowner\tfleet-x\nfence\t12\nattached\t0\nwindow\t@0\t0\t\d+\t0\tshell\nwindow\t@1\t1\t(\d+)\t0\tagent:waiting\nwindow\t@2\t2\t\d+\t0\tguard\ncurrent\trun-a\t1\nagent\talive\t\1\nregistry\tbusy\t\npulse\t[0-2]\n$/,
+    /\nowner\tfleet-x\nfence\t12\nattached\t0\nwindow\t@0\t0\t\d+\t0\tshell\nwindow\t@1\t1\t(\d+)\t0\tagent:waiting\nwindow\t@2\t2\t\d+\t0\tguard\ncurrent\trun-\d+\t1\nagent\talive\t\1\nregistry\tbusy\t\npulse\t[0-2]\n$/,
   );
   const other = await worker.run("probe", [SESSION, "run-b", "1"]);
   assert.ok(!other.stdout.includes("\nagent\t"));

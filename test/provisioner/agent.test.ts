@@ -10,9 +10,8 @@ import { parseProbe } from "../../src/provisioner/probe.ts";
 import { OrchestratorError } from "../../src/domain/errors.ts";
 import { localTransport, type LocalTransport } from "../support/local-transport.ts";
 import { until } from "../support/wait.ts";
-import { FAKE_AGENT, SESSION, TestWorker } from "../support/worker.ts";
+import { FAKE_AGENT, SESSION, TestWorker, RUN } from "../support/worker.ts";
 
-const RUN = "run-a";
 const provisioner = createProvisioner();
 
 const connect = (worker: TestWorker): LocalTransport =>
@@ -109,11 +108,11 @@ test("a higher epoch on the worker is lease_stale with its number", async () => 
   };
   await provisioner.stop(transport, { ...input, epoch: 9 });
   for (const call of [
-    provisioner.start(transport, { ...input, epoch: 8 }),
-    provisioner.stop(transport, { ...input, epoch: 8 }),
+    () => provisioner.start(transport, { ...input, epoch: 8 }),
+    () => provisioner.stop(transport, { ...input, epoch: 8 }),
   ]) {
     await assert.rejects(
-      call,
+      call(),
       (error) =>
         error instanceof OrchestratorError &&
         error.code === "lease_stale" &&

@@ -10,9 +10,8 @@ import type { Follow, FollowedLine } from "../../src/provisioner/provisioner.ts"
 import type { ExecStream, Transport } from "../../src/transport/transport.ts";
 import { killPid, localTransport, type LocalTransport } from "../support/local-transport.ts";
 import { until } from "../support/wait.ts";
-import { TestWorker } from "../support/worker.ts";
+import { TestWorker, RUN } from "../support/worker.ts";
 
-const RUN = "run-a";
 const provisioner = createProvisioner();
 
 const connect = (worker: TestWorker): LocalTransport =>

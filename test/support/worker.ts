@@ -19,6 +19,8 @@ const WORKER_SCRIPTS = join(import.meta.dirname, "..", "..", "provision", "worke
 export const FAKE_AGENT = join(import.meta.dirname, "..", "fakes", "fake-agent.sh");
 export const TEST_BUNDLE = "test-bundle";
 export const SESSION = "kite-dev";
+/** Own to each test file: `over` and `stop` look for it among all processes of the machine's user. */
+export const RUN = `run-${process.pid}`;
 
 export interface Ran {
   readonly code: number | null;
@@ -209,10 +211,10 @@ export class TestWorker implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    // Several rounds: what is ended may just have started another.
-    for (let round = 0; round < 50; round += 1) {
+    // Several rounds: what is ended may just have started another, and within an exec a process shows no environment.
+    for (let round = 0, quiet = 0; round < 50 && quiet < 3; round += 1) {
       const left = this.processes();
-      if (left.length === 0) break;
+      quiet = left.length === 0 ? quiet + 1 : 0;
       for (const pid of left) killPid(pid);
     }
     rmSync(this.root, { recursive: true, force: true, maxRetries: 20, retryDelay: 20 });
