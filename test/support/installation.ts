@@ -48,6 +48,8 @@ export interface InstallationOptions {
   readonly files?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
   readonly overrides?: ControllerOptions["overrides"];
+  /** The controller's version; a program of another one refuses to talk to it. */
+  readonly version?: string;
 }
 
 const FILES = {
@@ -84,7 +86,7 @@ export function installation(options: InstallationOptions = {}): Installation {
     if (disposed) return Promise.reject(new Error("the installation is gone"));
     running ??= startController({
       env: readEnv(env),
-      version: "0.0.0-test",
+      version: options.version ?? "0.0.0-test",
       lifetime: "serve",
       ...(options.overrides === undefined ? {} : { overrides: options.overrides }),
     });

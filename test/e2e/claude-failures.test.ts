@@ -1,0 +1,166 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { claudeFleet, skip, type ClaudeFleet } from "../support/claude-fleet.ts";
+import { until } from "../support/wait.ts";
+
+const NAP = `python3 -c "import time; time.sleep(600)"`;
+const IN_A_TOOL = `before [[bash ${NAP}]] [[text never]]`;
+
+describe("failures around the real Claude Code CLI", { skip, concurrency: 2 }, () => {
+  let fleet: ClaudeFleet;
+  /** What the API answers to a prompt that holds the word, until it is mended. */
+  const broken = new Map<string, number>();
+  before(async () => {
+    fleet = await claudeFleet({
+      api: {
+        scenario: ({ prompt }) => {
+          for (const [word, status] of broken)
+            if (prompt.includes(word)) return { kind: "status", status };
+          return undefined;
+        },
+      },
+    });
+  });
+  after(() => fleet[Symbol.asyncDispose]());
+
+  const inTool = (runId: string) =>
+    fleet.reaches(
+      runId,
+      ({ status }) => status?.explain.join().includes("running (Bash)") === true,
+      "the tool",
+    );
+  const conversation = (session: string | null) =>
+    fleet.api.requests.findLast((request) => request.session === session)?.prompts ?? [];
+
+  for (const [status, reason] of [
+    [429, "rate_limit"],
+    [500, "server_error"],
+    [401, "authentication_failed"],
+  ] as const) {
+    test(`an API that answers ${status} blocks the run as ${reason}, and a resume completes it once that is over`, async () => {
+      const word = `answer-${status}`;
+      broken.set(word, status);
+      const run = await fleet.start(`${word} please`);
+      const blocked = await fleet.reaches(
+        run.run_id,
+        ({ state }) => state === "blocked",
+        "blocked",
+      );
+      assert.deepEqual([blocked.state_reason, blocked.receipt], [reason, "accepted"]);
+      await until(async () => (await fleet.windowName(blocked.worker ?? "")) === "agent:error", {
+        what: "the window's name",
+      });
+      broken.delete(word);
+      await fleet.call("run.resume", { run_id: run.run_id });
+      const ended = await fleet.ends(run.run_id);
+      assert.equal(ended.state, "completed", await fleet.history(run.run_id));
+      assert.deepEqual(
+        ended.messages.map(({ text, receipt }) => [text, receipt]),
+        [
+          [`${word} please`, "accepted"],
+          ["Go on with the task.", "accepted"],
+        ],
+      );
+      assert.deepEqual(
+        conversation(run.runtime_session_id).map((prompt) => prompt.trim()),
+        [`${word} please`, "Go on with the task."],
+      );
+      const told = (await fleet.events(run.run_id)).filter(({ kind }) => kind === "run.blocked");
+      assert.equal(told.length, 1, "said once, and not for the process that we ended");
+    });
+  }
+
+  test("a killed agent is an error by its process within two seconds, and a resume goes on in the same conversation", async (t) => {
+    const run = await fleet.start(IN_A_TOOL);
+    const pid = await fleet.pid(await inTool(run.run_id));
+    const killed = Date.now();
+    process.kill(pid, "SIGKILL");
+    const blocked = await fleet.reaches(run.run_id, ({ state }) => state === "blocked", "blocked");
+    assert.deepEqual([blocked.status?.status, blocked.status?.source], ["error", "process"]);
+    assert.match(blocked.state_reason ?? "", /SIGKILL/);
+    const told = (await fleet.events(run.run_id)).find(
+      ({ kind, payload }) => kind === "run.status" && payload["status"] === "error",
+    );
+    t.diagnostic(`told ${(told?.at ?? 0) - killed} ms after the kill`);
+    await until(async () => (await fleet.windowName(blocked.worker ?? "")) === "agent:error", {
+      what: "the window's name",
+    });
+    await fleet.call("run.resume", { run_id: run.run_id, text: "again [[text resumed]]" });
+    const ended = await fleet.ends(run.run_id);
+    assert.deepEqual(
+      [ended.state, ended.report?.summary, ended.launch],
+      ["completed", "resumed", 2],
+      await fleet.history(run.run_id),
+    );
+    assert.deepEqual(conversation(run.runtime_session_id), [IN_A_TOOL, "again [[text resumed]]"]);
+  });
+
+  test("when the tmux server ends, nothing is shown as running, and a resume makes the session anew", async (t) => {
+    const run = await fleet.start(IN_A_TOOL);
+    const { worker } = await inTool(run.run_id);
+    const killed = Date.now();
+    await fleet.tmux(worker ?? "", "kill-server");
+    await fleet.reaches(run.run_id, ({ status }) => status?.status === "error", "an error");
+    t.diagnostic(`shown ${Date.now() - killed} ms after the server's end`);
+    await fleet.reaches(run.run_id, ({ state }) => state === "blocked", "blocked");
+    await fleet.call("run.resume", { run_id: run.run_id, text: "again [[text resumed]]" });
+    const ended = await fleet.ends(run.run_id);
+    assert.deepEqual(
+      [ended.state, ended.report?.summary, ended.launch],
+      ["completed", "resumed", 2],
+      await fleet.history(run.run_id),
+    );
+    assert.deepEqual(conversation(run.runtime_session_id), [IN_A_TOOL, "again [[text resumed]]"]);
+    const windows = await fleet.tmux(worker ?? "", "list-windows", "-F", "#{window_name}");
+    assert.deepEqual(windows.trim().split("\n"), ["shell", "agent:completed", "guard"]);
+  });
+});
+
+test("a resume takes the credential as it is configured by then", { skip }, async () => {
+  let refused = true;
+  await using fleet = await claudeFleet({
+    api: { scenario: () => (refused ? { kind: "status", status: 401 } : undefined) },
+  });
+  const run = await fleet.start("[[text with the new key]]");
+  const blocked = await fleet.reaches(run.run_id, ({ state }) => state === "blocked", "blocked");
+  assert.equal(blocked.state_reason, "authentication_failed");
+  refused = false;
+  const mended = "another-key-of-the-tests-fedcba9876543210";
+  fleet.env["AGENT_KEY"] = mended;
+  await fleet.call("run.resume", { run_id: run.run_id });
+  const ended = await fleet.ends(run.run_id);
+  assert.equal(ended.state, "completed", await fleet.history(run.run_id));
+  assert.equal(fleet.api.requests.at(-1)?.headers["x-api-key"], mended);
+});
+
+test(
+  "what a start dialog kept from the agent is given to it by a resume, before what is said then",
+  { skip },
+  async () => {
+    const demo = { type: "stdio", command: "true", args: [] };
+    await using fleet = await claudeFleet({
+      files: { ".mcp.json": JSON.stringify({ mcpServers: { demo } }) },
+    });
+    const run = await fleet.start("the task [[text done]]", { mode: "default" });
+    const blocked = await fleet.reaches(
+      run.run_id,
+      ({ receipt }) => receipt === "blocked",
+      "blocked",
+    );
+    process.kill(await fleet.pid(blocked), "SIGKILL");
+    await fleet.reaches(run.run_id, ({ status }) => status?.status === "error", "its end");
+    await fleet.call("run.resume", { run_id: run.run_id, text: "and this [[text also done]]" });
+    const again = await fleet.reaches(
+      run.run_id,
+      ({ launch, state }) => launch === 2 && state === "blocked",
+      "the dialog of the second launch",
+    );
+    await fleet.press(again.worker ?? "", "Enter");
+    const ended = await fleet.ends(run.run_id);
+    assert.equal(ended.state, "completed", await fleet.history(run.run_id));
+    assert.deepEqual(fleet.api.prompts().slice(-2), [
+      "the task [[text done]]",
+      "and this [[text also done]]",
+    ]);
+  },
+);
