@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { OrchestratorError } from "../../src/domain/errors.ts";
 import type { EventView, RunDetailView } from "../../src/operations/views.ts";
 import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
-import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
+import {
+  fakeController,
+  temporaryHome,
+  type FakeController,
+  type Handler,
+} from "../support/fake-services.ts";
 import { event, RUN } from "../support/views.ts";
 import { until } from "../support/wait.ts";
 
@@ -261,12 +267,64 @@ test("a refusal of the controller ends with its own exit code", async () => {
 
 test("old news does not end the following: a run that was blocked and goes on is followed", async () => {
   const events = [event("run.blocked", { reason: "limit" }), ...HAPPY];
-  const { code, out } = await tell(TASK, { events });
+  let shown = 0;
+  const handlers = {
+    "run.show": () => {
+      shown += 1;
+      return { ...RUN, receipt: shown === 1 ? "queued" : "accepted" };
+    },
+  };
+  const { code, out } = await tell(TASK, { events, handlers });
   assert.equal(code, 0);
-  assert.match(out, /blocked {3}limit/);
+  assert.match(out, /blocked {3}limit[^]*delivered accepted/);
 });
 
-test("a lost controller is asked again with the same request id, and the events go on where they were", async () => {
+/** A controller that takes one request and is gone before it answers; then `handlers` answer at the same place. */
+async function afterALoss(argv: readonly string[], handlers: Readonly<Record<string, Handler>>) {
+  await using home = await temporaryHome();
+  await mkdir(join(home.path, "o"), { mode: 0o700 });
+  const path = socketOf(home.path);
+  let lost = "";
+  let next: Promise<FakeController> | undefined;
+  const dying = createServer((socket) => {
+    socket.once("data", (chunk: Buffer) => {
+      lost = chunk.toString();
+      dying.close();
+      next = fakeController(path, handlers);
+      void next.then(() => socket.destroy());
+    });
+  });
+  await new Promise<void>((resolve) => {
+    dying.listen(path, resolve);
+  });
+  const result = await cli(argv, { home: home.path });
+  await using controller = await next;
+  return { ...result, lost: JSON.parse(lost) as { input: object }, calls: controller?.calls ?? [] };
+}
+
+test("an answer that was lost is asked for again under the same request id", async () => {
+  const { code, lost, calls } = await afterALoss(TASK, {
+    dispatch: () => ({ run: { ...RUN, state: "driving" }, replayed: true }),
+    "run.show": () => RUN,
+    async *"events.follow"() {
+      yield* HAPPY;
+    },
+  });
+  assert.equal(code, 0);
+  assert.ok("request_id" in lost.input);
+  assert.deepEqual(calls[0]?.input, { ...lost.input, on_full: "queue" });
+});
+
+test("what must not be done twice is not asked for twice: the outcome is said to be unknown", async () => {
+  const { code, err, calls } = await afterALoss(["worker", "exec", "kite-1", "--", "ls"], {
+    "worker.exec": () => ({ code: 0, stdout: "", stderr: "", truncated: false }),
+  });
+  assert.equal(code, 7);
+  assert.match(err, /'worker\.exec' may or may not have happened\nhint: 'orchestrator status'/);
+  assert.deepEqual(calls, []);
+});
+
+test("when the controller changes, the events go on where they were", async () => {
   await using home = await temporaryHome();
   await mkdir(join(home.path, "o"), { mode: 0o700 });
   const places: number[] = [];

@@ -377,5 +377,6 @@ test("a controller that stops tells those who wait, so that they may ask the nex
   for (const error of [await call, await stream]) {
     assert.equal(error.code, "unreachable");
     assert.ok(isLost(error));
+    assert.match(error.message, /is stopping/);
   }
 });
