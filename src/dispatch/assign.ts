@@ -4,7 +4,7 @@ import { allocate, type Plan, type PoolSnapshot, type WorkerFacts } from "../fle
 import { findWorker, moveWorker, poolFacts, reserveWorker } from "../fleet/workers.ts";
 import { asWorkerId, type RunId, type WorkerId } from "../domain/ids.ts";
 import { workerName } from "../domain/names.ts";
-import type { Db, Tx } from "../store/store.ts";
+import type { Db, Store, Tx } from "../store/store.ts";
 import { moveRun, type Run } from "./runs.ts";
 
 /** What must be read from the provider before the transaction, since a transaction awaits nothing else. */
@@ -46,6 +46,27 @@ export async function assignQueued(
     pool = withWorker(pool, given.worker, plan.kind === "create");
   }
   return assigned;
+}
+
+/** Says on the queued runs of a pool why none of them can be given a worker now; writes only when that is new. */
+export async function noteWhyQueued(store: Store, repo: string, reason: string): Promise<void> {
+  const stale = await store.db
+    .selectFrom("runs")
+    .select(["run_id", "allocation_reason"])
+    .where("repo", "=", repo)
+    .where("state", "=", "queued")
+    .execute();
+  if (stale.every((run) => run.allocation_reason === reason)) return;
+  await store.mutate(
+    (tx) =>
+      tx.db
+        .updateTable("runs")
+        .set({ allocation_reason: reason })
+        .where("repo", "=", repo)
+        .where("state", "=", "queued")
+        .execute(),
+    { quiet: true },
+  );
 }
 
 /** The pool as this transaction sees it. */

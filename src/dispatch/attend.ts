@@ -177,12 +177,14 @@ async function finishTurn(
   const outcome = unverified === null ? decision.outcome : "failed";
   const reason = unverified ?? decision.reason;
   context.fleet.failpoint("before-finish");
-  await context.fleet.store.mutate((tx) =>
-    moveRun(tx, run, outcome === "completed" ? "stopped" : "failed", {
+  await context.fleet.store.mutate(async (tx) => {
+    // A follow-up that came while the work was verified is not left behind: it is the next turn.
+    if (outcome === "completed" && (await waitingMessage(tx.db, run.run_id)) !== undefined) return;
+    await moveRun(tx, run, outcome === "completed" ? "stopped" : "failed", {
       patch: { outcome, reason },
       payload: { outcome, reason },
-    }),
-  );
+    });
+  });
 }
 
 /** The next message is a new launch that continues the conversation, once the former process is proven over. */

@@ -6,11 +6,12 @@ import type { RunId } from "../domain/ids.ts";
 import { findWorkerByName } from "../fleet/workers.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
 import { hashText } from "../runtimes/fold.ts";
-import type { Tx } from "../store/store.ts";
+import type { MutateOptions, Tx } from "../store/store.ts";
 import { intendFollowUp } from "./attend.ts";
 import type { DispatchContext } from "./context.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { proveOver } from "./prove-over.ts";
+import { formerAnswer, type Answer } from "./request.ts";
 import { findRun, messageOf, moveRun, type Run } from "./runs.ts";
 
 /** The operator's commands on runs. Each changes rows first; the run's supervision does the rest. */
@@ -33,7 +34,7 @@ export async function cancelRun(
     }
     return moveRun(tx, run, "cancel", { patch: { reason: "cancelled by the operator" } });
   });
-  dispatcher.wake(value.run_id);
+  dispatcher.cancelled(value.run_id);
   return value;
 }
 
@@ -161,6 +162,10 @@ export async function sendToRun(
   options: { live: boolean; requestId: string | undefined },
 ): Promise<RunId> {
   const { store } = context.fleet;
+  const asked = { operation: "send", body: { target, text, live: options.live } };
+  const request = options.requestId === undefined ? undefined : { id: options.requestId, ...asked };
+  const former = await formerAnswer(store, request);
+  if (former !== undefined) return former.runId;
   const run = await targetRun(context, target);
   const encoding = runtimeOf(context.fleet, run.runtime).encode(text, {
     runId: run.run_id,
@@ -193,22 +198,45 @@ export async function sendToRun(
       onFull: "queue",
       requestId: options.requestId,
       resumes: run,
+      request: asked,
     });
     return accepted.runId;
   }
   if (options.live) {
-    await pasteLive(context, run, text);
+    await pasteLive(context, run, text, request);
     return run.run_id;
   }
-  const request =
-    options.requestId === undefined
-      ? {}
-      : { request: { id: options.requestId, operation: "send", body: { target, text } } };
-  await store.mutate(async (tx) => {
-    const seq = await insertMessage(tx, run.run_id, text);
-    tx.event({ kind: "run.message_queued", repo: run.repo, run_id: run.run_id, payload: { seq } });
-    return seq;
-  }, request);
+  if (!runtimeOf(context.fleet, run.runtime).capabilities.resumes) {
+    throw new OrchestratorError(
+      "not_claimable",
+      `run ${run.run_id} is ${run.state}, and the ${run.runtime} runtime takes nothing more while it works`,
+      { hint: `send it again when the run has ended: 'orchestrator run wait ${run.run_id}'` },
+    );
+  }
+  await store.mutate<Answer>(
+    async (tx) => {
+      const now = await findRun(tx.db, run.run_id);
+      if (now.state === "finishing" || now.state === "cancelling" || isTerminal(now.state)) {
+        throw new OrchestratorError(
+          "not_claimable",
+          `run ${run.run_id} is ${now.state}: it takes no more messages`,
+          {
+            hint: `send it again when the run has ended: 'orchestrator run wait ${run.run_id}'`,
+            retryable: true,
+          },
+        );
+      }
+      const seq = await insertMessage(tx, run.run_id, text);
+      tx.event({
+        kind: "run.message_queued",
+        repo: run.repo,
+        run_id: run.run_id,
+        payload: { seq },
+      });
+      return { runId: run.run_id, assigned: [] };
+    },
+    { request },
+  );
   dispatcher.nudge(run.run_id);
   return run.run_id;
 }
@@ -256,7 +284,12 @@ async function insertMessage(tx: Tx, runId: RunId, body: string): Promise<number
  * Pastes into the live window, on the operator's explicit word only, and only while the agent's registry says idle: during a dialog an Enter
  * would approve it. The receipt stays `typed_only` until the agent's hook shows the text.
  */
-async function pasteLive(context: DispatchContext, run: Run, text: string): Promise<void> {
+async function pasteLive(
+  context: DispatchContext,
+  run: Run,
+  text: string,
+  request: MutateOptions["request"],
+): Promise<void> {
   const { fleet, connections } = context;
   const runtime = runtimeOf(fleet, run.runtime);
   if (!runtime.capabilities.livePaste || run.worker_id === null) {
@@ -288,21 +321,27 @@ async function pasteLive(context: DispatchContext, run: Run, text: string): Prom
     );
   }
   const { hash, bytes } = hashText(text);
-  await fleet.store.mutate(async (tx) => {
-    const seq = await insertMessage(tx, run.run_id, text);
-    await tx.db
-      .updateTable("messages")
-      .set({
-        launch: run.launch,
-        sent_hash: hash,
-        sent_bytes: bytes,
-        form: "exact",
-        receipt: "typed_only",
-      })
-      .where("run_id", "=", run.run_id)
-      .where("seq", "=", seq)
-      .execute();
-  });
+  // Before the first key: what was typed under this request id is never typed again.
+  const { replayed } = await fleet.store.mutate<Answer>(
+    async (tx) => {
+      const seq = await insertMessage(tx, run.run_id, text);
+      await tx.db
+        .updateTable("messages")
+        .set({
+          launch: run.launch,
+          sent_hash: hash,
+          sent_bytes: bytes,
+          form: "exact",
+          receipt: "typed_only",
+        })
+        .where("run_id", "=", run.run_id)
+        .where("seq", "=", seq)
+        .execute();
+      return { runId: run.run_id, assigned: [] };
+    },
+    { request },
+  );
+  if (replayed) return;
   await fleet.provisioner.paste(transport, session, text);
   await fleet.provisioner.sendKeys(transport, session, ["Enter"]);
 }

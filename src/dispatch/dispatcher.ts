@@ -1,10 +1,11 @@
 import type { RunId } from "../domain/ids.ts";
+import { OrchestratorError } from "../domain/errors.ts";
 import { cleanText } from "../domain/text.ts";
 import { providerOf, repoConfig } from "../fleet/context.ts";
 import { splitWorkerName } from "../domain/names.ts";
 import { Nudge } from "../platform/nudge.ts";
 import type { Service } from "../platform/start-stop.ts";
-import { assignQueued, type PoolFacts } from "./assign.ts";
+import { assignQueued, noteWhyQueued, type PoolFacts } from "./assign.ts";
 import type { DispatchContext } from "./context.ts";
 import { requestRun, type Accepted, type DispatchInput } from "./request.ts";
 import { liveRuns } from "./runs.ts";
@@ -52,7 +53,7 @@ export class Dispatcher implements Service {
 
   /** Accepts a task and starts what got a worker with it. */
   async request(input: DispatchInput): Promise<Accepted> {
-    const accepted = await requestRun(this.#context.fleet, input, await this.poolFacts(input.repo));
+    const accepted = await requestRun(this.#context.fleet, input, () => this.poolFacts(input.repo));
     this.#context.fleet.failpoint("after-request");
     for (const runId of accepted.assigned) this.#supervise(runId);
     return accepted;
@@ -68,6 +69,12 @@ export class Dispatcher implements Service {
   quietly<T>(runId: RunId, action: () => Promise<T>): Promise<T> {
     const supervised = this.#supervised.get(runId);
     return supervised === undefined ? action() : supervised.supervision.quietly(action);
+  }
+
+  /** The run was cancelled: what is done for it now stops. */
+  cancelled(runId: RunId): void {
+    this.#supervised.get(runId)?.supervision.cancel();
+    this.wake(runId);
   }
 
   /** Takes up a run that was moved by a command. */
@@ -150,14 +157,25 @@ export class Dispatcher implements Service {
     for (const run of live) {
       if (run.state !== "queued") this.#supervise(run.run_id);
     }
-    for (const repo of repos) {
+    for (const repo of repos) await this.#assignPool(repo);
+    return repos.size > 0;
+  }
+
+  /** A pool that cannot be served now, for whatever reason, holds up no other one; its runs say why they wait. */
+  async #assignPool(repo: string): Promise<void> {
+    const { fleet } = this.#context;
+    try {
       const facts = await this.poolFacts(repo);
       const { value: assigned } = await fleet.store.mutate(
         (tx) => assignQueued(tx, fleet, repo, facts),
         { quiet: true },
       );
       for (const run of assigned) this.#supervise(run.run_id);
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) throw error;
+      const reason = cleanText(error.message, 300);
+      fleet.logger.warn("pool.not_served", { repo, error: reason });
+      await noteWhyQueued(fleet.store, repo, reason);
     }
-    return repos.size > 0;
   }
 }

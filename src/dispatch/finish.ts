@@ -1,11 +1,13 @@
 import { OrchestratorError } from "../domain/errors.ts";
 import { cleanText } from "../domain/text.ts";
-import { repoConfig, sessionName } from "../fleet/context.ts";
+import { sessionName } from "../fleet/context.ts";
+import { ensureCreated } from "../fleet/create.ts";
 import { rescue, type Rescued } from "../fleet/rescue.ts";
 import { findWorker, moveWorker, type Worker } from "../fleet/workers.ts";
 import type { WorkReport } from "../provisioner/provisioner.ts";
 import type { Usage } from "../runtimes/runtime.ts";
 import type { Transport } from "../transport/transport.ts";
+import type { Tx } from "../store/store.ts";
 import { TransportError } from "../transport/transport-error.ts";
 import type { DispatchContext } from "./context.ts";
 import { evidenceOf, findRun, moveRun, type Run } from "./runs.ts";
@@ -124,8 +126,9 @@ async function pushIfAsked(
   run: Run,
   transport: Transport,
 ): Promise<string | null> {
+  // A repo that was taken out of the configuration is pushed to no more; its runs still end.
   if (
-    repoConfig(context.fleet, run.repo).push !== "branch" ||
+    context.fleet.config().repos[run.repo]?.push !== "branch" ||
     run.branch === null ||
     run.outcome !== "completed"
   )
@@ -200,13 +203,34 @@ async function commitEnd(
         unrescued: unrescued !== null,
       },
     });
+    await refuseWaiting(tx, run);
     if (worker !== null)
       await releaseWorker(tx, run, await findWorker(tx.db, worker.worker_id), unrescued);
   });
 }
 
+/** What waited for a turn that never came was not delivered, and says so. */
+async function refuseWaiting(tx: Tx, run: Run): Promise<void> {
+  const refused = await tx.db
+    .updateTable("messages")
+    .set({ receipt: "refused", detail: "the run ended before it could be delivered" })
+    .where("run_id", "=", run.run_id)
+    .where("launch", "is", null)
+    .where("receipt", "=", "queued")
+    .returning("seq")
+    .execute();
+  for (const { seq } of refused) {
+    tx.event({
+      kind: "run.message_refused",
+      repo: run.repo,
+      run_id: run.run_id,
+      payload: { seq, reason: "the run ended before it could be delivered" },
+    });
+  }
+}
+
 async function releaseWorker(
-  tx: Parameters<typeof moveRun>[0],
+  tx: Tx,
   run: Run,
   worker: Worker,
   unrescued: string | null,

@@ -7,7 +7,7 @@ import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
 import { assignQueued, type PoolFacts } from "./assign.ts";
 import { NO_EVIDENCE, type Evidence } from "../runtimes/evidence.ts";
 import { evidenceOf, findRun, type Run } from "./runs.ts";
-import type { Tx } from "../store/store.ts";
+import type { Store, Tx } from "../store/store.ts";
 
 export interface DispatchInput {
   readonly repo: string;
@@ -20,6 +20,14 @@ export interface DispatchInput {
   readonly requestId: string | undefined;
   /** The ended run whose conversation this one continues, on its worker. */
   readonly resumes: Run | undefined;
+  /** Under which operation and with which content the request id is kept. Default: a dispatch of this input. */
+  readonly request?: { readonly operation: string; readonly body: unknown } | undefined;
+}
+
+/** What is kept under a request id. */
+export interface Answer {
+  readonly runId: RunId;
+  readonly assigned: readonly RunId[];
 }
 
 export interface Accepted {
@@ -31,13 +39,26 @@ export interface Accepted {
 
 /**
  * Accepts a task: one transaction writes task, run and first message, and gives the pool's idle workers to its queue. Everything that can
- * be refused is refused before. The same request id with the same input returns the first answer.
+ * be refused is refused before. The same request id with the same input returns the first answer, whatever has changed since.
  */
 export async function requestRun(
   context: FleetContext,
   input: DispatchInput,
-  facts: PoolFacts,
+  readFacts: () => Promise<PoolFacts>,
 ): Promise<Accepted> {
+  const { requestId, resumes, request, ...rest } = input;
+  const kept =
+    requestId === undefined
+      ? undefined
+      : {
+          id: requestId,
+          ...(request ?? {
+            operation: "dispatch",
+            body: { ...rest, resumes: resumes?.run_id ?? null },
+          }),
+        };
+  const former = await formerAnswer(context.store, kept);
+  if (former !== undefined) return { ...former, replayed: true };
   const repo = repoConfig(context, input.repo);
   const runtime = runtimeOf(context, input.resumes?.runtime ?? input.runtime ?? repo.runtime);
   const provider = providerOf(context, repo.provider);
@@ -62,7 +83,7 @@ export async function requestRun(
   await context.resolveAuth(repo, runtime);
   if (input.worker !== undefined) await refuseForeignWorker(context, input.repo, input.worker);
 
-  const { requestId, resumes, ...rest } = input;
+  const facts = await readFacts();
   const { value, replayed } = await context.store.mutate(
     async (tx) => {
       const runId = await insertRun(tx, context, input, runtime.id, mode);
@@ -80,17 +101,32 @@ export async function requestRun(
       }
       return { runId, assigned: assigned.map((run) => run.run_id) };
     },
-    requestId === undefined
-      ? {}
-      : {
-          request: {
-            id: requestId,
-            operation: "dispatch",
-            body: { ...rest, resumes: resumes?.run_id ?? null },
-          },
-        },
+    { request: kept },
   );
   return { runId: asRunId(value.runId), replayed, assigned: value.assigned };
+}
+
+/** The answer kept under this request id, if there is one; `request_mismatch` when it was given for something else. */
+export async function formerAnswer(
+  store: Store,
+  request: { readonly id: string; readonly operation: string; readonly body: unknown } | undefined,
+): Promise<Answer | undefined> {
+  if (request === undefined) return undefined;
+  const known = await store.db
+    .selectFrom("requests")
+    .select("request_id")
+    .where("request_id", "=", request.id)
+    .executeTakeFirst();
+  if (known === undefined) return undefined;
+  const { value } = await store.mutate<Answer>(
+    async () => {
+      throw new OrchestratorError("internal", `request id ${request.id} was forgotten just now`, {
+        retryable: true,
+      });
+    },
+    { request, quiet: true },
+  );
+  return value;
 }
 
 async function refuseForeignWorker(
@@ -217,6 +253,13 @@ async function wantedWorker(tx: Tx, input: DispatchInput): Promise<string | null
     throw new OrchestratorError(
       "not_claimable",
       `run ${resumes.run_id} is ${resumes.state} and cannot be followed up`,
+    );
+  }
+  if (evidenceOf(resumes).prompts.length === 0 && resumes.resumes === null) {
+    throw new OrchestratorError(
+      "not_claimable",
+      `run ${resumes.run_id} ended before its agent had the task: there is no conversation to continue`,
+      { hint: `start it again with 'orchestrator run retry ${resumes.run_id}'` },
     );
   }
   const worker = await findWorker(tx.db, resumes.worker_id);

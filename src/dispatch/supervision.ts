@@ -25,6 +25,7 @@ export class Supervision {
   readonly #nudge = new Nudge();
   readonly #attention: Attention;
   #follower: { stop(): Promise<void> } | undefined;
+  #cancelDrive: AbortController | undefined;
 
   constructor(context: DispatchContext, runId: RunId) {
     this.#context = context;
@@ -43,6 +44,12 @@ export class Supervision {
 
   /** Something changed that concerns the run: look now. */
   nudge(): void {
+    this.#nudge.nudge();
+  }
+
+  /** The run was cancelled: whatever brings it to its launch stops. */
+  cancel(): void {
+    this.#cancelDrive?.abort(new Error("the run was cancelled"));
     this.#nudge.nudge();
   }
 
@@ -83,7 +90,7 @@ export class Supervision {
   async #turn(run: Run, signal: AbortSignal): Promise<boolean> {
     switch (run.state) {
       case "driving":
-        await drive(this.#context, run, signal);
+        await this.#driveUntilCancelled(run, signal);
         return true;
       case "launched":
       case "active":
@@ -112,6 +119,19 @@ export class Supervision {
       case "cancelled":
       case "abandoned":
         return true;
+    }
+  }
+
+  /** A cancelled run's set-up is not waited for, however long it takes; the worker's next job ends what is left of it. */
+  async #driveUntilCancelled(run: Run, signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    this.#cancelDrive = stop;
+    try {
+      await drive(this.#context, run, AbortSignal.any([signal, stop.signal]));
+    } catch (error) {
+      if (!stop.signal.aborted || signal.aborted) throw error;
+    } finally {
+      this.#cancelDrive = undefined;
     }
   }
 

@@ -1,5 +1,4 @@
 import { cleanText } from "../domain/text.ts";
-import { repoConfig } from "../fleet/context.ts";
 import type { DispatchContext } from "./context.ts";
 import { placeOf } from "./launch.ts";
 import type { Run } from "./runs.ts";
@@ -11,8 +10,9 @@ const MAX_TAIL_LINES = 20;
  * none is configured; else why not. A broken connection is an error, and the command runs again.
  */
 export async function verifyRun(context: DispatchContext, run: Run): Promise<string | null> {
-  const { verify, verifyMinutes, env } = repoConfig(context.fleet, run.repo);
-  if (verify === undefined || run.worker_id === null) return null;
+  const repo = context.fleet.config().repos[run.repo];
+  if (repo?.verify === undefined || run.worker_id === null) return null;
+  const { verify, verifyMinutes, env } = repo;
   const transport = await context.connections.reach(run.worker_id);
   const assignments = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const result = await transport.exec(
