@@ -39,6 +39,9 @@ const WAIT: Decision = { kind: "wait" };
 /** How long an agent may be unheard before its run says so (ms). */
 export const UNREACHABLE_AFTER_MS = 45_000;
 
+/** How long a stopped turn must have kept still before the next message ends its process (ms). */
+const AT_REST_AFTER_MS = 3_000;
+
 /** What follows from the facts, by reference/states.md. Pure. */
 export function decide(moment: Moment): Decision {
   if (moment.receipt !== "accepted" && moment.receipt !== null) return decideUndelivered(moment);
@@ -53,7 +56,7 @@ export function decide(moment: Moment): Decision {
       return moment.state === "blocked" ? { kind: "active-again" } : WAIT;
     case "waiting":
     case "interrupted":
-      if (moment.followUpWaits) return { kind: "next-message" };
+      if (moment.followUpWaits) return isAtRest(moment) ? { kind: "next-message" } : WAIT;
       return moment.state === "blocked" ? { kind: "active-again" } : WAIT;
     case "error":
       if (!moment.resumes) return { kind: "finish", outcome: "failed", reason: verdict.reason };
@@ -66,6 +69,11 @@ export function decide(moment: Moment): Decision {
         ? block(moment, `unreachable: ${verdict.reason}`)
         : WAIT;
   }
+}
+
+/** A registry that is slow to say busy must not get the turn ended that it is late for. */
+function isAtRest({ now, evidence: { registry, turn } }: Moment): boolean {
+  return now - Math.max(registry?.since ?? 0, turn?.since ?? 0) > AT_REST_AFTER_MS;
 }
 
 /** The launch is intended, and the agent has not shown that it has the message. */

@@ -72,6 +72,24 @@ const cases: readonly (readonly [string, Partial<Moment>, string])[] = [
     "next-message",
   ],
   [
+    "an agent that has been interrupted just now may still be at work, and keeps its process",
+    {
+      verdict: verdict("interrupted"),
+      followUpWaits: true,
+      evidence: {
+        ...NO_EVIDENCE,
+        launch: 1,
+        turn: {
+          value: { phase: "running", detail: "prompt", background: 0, retryable: false },
+          at: 98_500,
+          up: 1,
+          since: 98_500,
+        },
+      },
+    },
+    "wait",
+  ],
+  [
     "an API failure blocks where the conversation can go on",
     { verdict: verdict("error") },
     "block",

@@ -99,8 +99,16 @@ describe("turns of the real Claude Code CLI", { skip, concurrency: 2 }, () => {
     for (const argv of commandLines()) assert.ok(!argv.includes(DUMMY_KEY), argv);
     const tmux = await fleet.tmux(
       worker,
-      ...["list-windows", "-a", "-F", "#{window_name} #{@run} #{@status} #{@reason}", ";"],
-      ...["show-environment", "-g", ";", "show-options", "-g"],
+      "list-windows",
+      "-a",
+      "-F",
+      "#{window_name} #{@run} #{@status} #{@reason}",
+      ";",
+      "show-environment",
+      "-g",
+      ";",
+      "show-options",
+      "-g",
     );
     const ended = await fleet.ends(run.run_id);
     assert.equal(ended.state, "completed");
@@ -140,12 +148,10 @@ test("four tasks at once run on four workers, each with its own words", { skip }
     ended.map(({ state, report }) => [state, report?.summary]),
     words.map((word) => ["completed", word]),
   );
-  assert.deepEqual(ended.map(({ worker }) => worker).toSorted(), [
-    "kite-1",
-    "kite-2",
-    "kite-3",
-    "kite-4",
-  ]);
+  assert.deepEqual(
+    new Set(ended.map(({ worker }) => worker)),
+    new Set(["kite-1", "kite-2", "kite-3", "kite-4"]),
+  );
   for (const [index, word] of words.entries()) {
     const run_id = ended[index]?.run_id;
     const { diff } = await fleet.call<{ diff: string }>("run.diff", { run_id });
