@@ -41,6 +41,8 @@ const context: Context = {
     }
     if (behaviour === "crash") process.kill(process.pid, "SIGKILL");
     if (behaviour === "mute") await new Promise(() => setInterval(() => {}, 1_000));
+    // As a real one does: it takes its time, while others want it too.
+    if (behaviour === "slow") await clock.sleep(2_000);
     const { holdExclusive } = await import("../../src/store/lock.ts");
     const { fakeController } = await import("../support/fake-services.ts");
     const lock = holdExclusive(paths.controllerLock);

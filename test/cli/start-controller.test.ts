@@ -96,7 +96,9 @@ const BUSY = ["worker", "busy", "kite-1"];
 
 test("fifty at once end with one controller, and each gets its answer", async () => {
   await using home = await controllerHome();
-  const ends = await Promise.all(Array.from({ length: 50 }, () => program(home.path, BUSY)));
+  const ends = await Promise.all(
+    Array.from({ length: 50 }, () => program(home.path, BUSY, { FAKE_SERVE: "slow" })),
+  );
   for (const { code, err } of ends) assert.equal(code, 0, err);
   assert.equal(new Set(ends.map(({ out }) => out)).size, 1);
   const alive = startsIn(home.path).filter(isAlive);
