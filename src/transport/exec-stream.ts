@@ -41,7 +41,7 @@ export function execStream(
   );
   void settled.then(() => connection.socket.off("data", guard));
 
-  const bytes = read(command, close);
+  const bytes = read(command, connection, scope);
   return {
     bytes,
     lines: splitLines(bytes),
@@ -54,13 +54,31 @@ export function execStream(
   };
 }
 
-async function* read(command: RunningCommand, close: () => void): AsyncGenerator<Uint8Array> {
+async function* read(
+  command: RunningCommand,
+  connection: Connection,
+  scope: CallScope,
+): AsyncGenerator<Uint8Array> {
+  const chunks: AsyncIterator<Buffer> = command.channel.iterator({ destroyOnReturn: false });
+  let cut: ((reason: unknown) => void) | undefined;
+  // A server closes a channel only when its silent command ends. A lost connection ends the channel by itself, with what was received.
+  const onAbort = () => {
+    if (!connection.lost.aborted) cut?.(scope.signal.reason);
+  };
+  scope.signal.addEventListener("abort", onAbort);
   try {
-    const chunks: AsyncIterable<Buffer> = command.channel.iterator({ destroyOnReturn: false });
-    for await (const chunk of chunks) yield chunk;
+    for (;;) {
+      const { promise, reject } = Promise.withResolvers<never>();
+      cut = reject;
+      if (scope.signal.aborted) onAbort();
+      const next = await Promise.race([chunks.next(), promise]);
+      if (next.done === true) break;
+      yield next.value;
+    }
     // The end of the bytes looks the same after a cut: only the end of the command tells.
     await command.ended;
   } finally {
-    close();
+    scope.signal.removeEventListener("abort", onAbort);
+    scope.end("closed");
   }
 }
