@@ -51,7 +51,12 @@ export async function startController(context: Context): Promise<Client> {
         turn.giveBack();
         notBefore = now + HELD_MS;
       }
-      if (started === undefined && now >= notBefore && turn.take()) started = start(context);
+      if (started === undefined && now >= notBefore && turn.take()) {
+        // Whoever had the turn before has given it back because one answers: look again before starting another.
+        const answering = await connectTo(context);
+        if (answering !== undefined) return answering;
+        started = start(context);
+      }
       await clock.sleep(LOOK_MS);
     }
   } finally {
