@@ -12,6 +12,7 @@ import { repoConfig } from "../fleet/context.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
 import { beginAttempt, endAttempt, lastAttempt } from "./attempts.ts";
 import { backOff, fail, giveBack, giveUpWorker, requeue } from "./drive-ends.ts";
+import { encodeMessage, sentColumns } from "./launch.ts";
 import { moveRun, waitingMessage, type Run } from "./runs.ts";
 import { StepLog } from "./step-log.ts";
 
@@ -36,9 +37,10 @@ export async function drive(
   const attempts = await lastAttempt(context, run.run_id);
   // An attempt that was begun and not ended is taken up again under its own name: its job re-attaches.
   const attempt = attempts.open ?? attempts.last + 1;
-  const steps = new StepLog(fleet.store, run, attempt);
+  const steps = new StepLog(fleet, run, attempt);
   try {
-    if (attempts.open === undefined) await beginAttempt(context, run, attempt);
+    // Nothing waits for this row: whoever comes after a crash without it counts to the same number.
+    if (attempts.open === undefined) steps.also(beginAttempt(context, run, attempt));
     const worker = await created(context, run, await findWorker(fleet.store.db, workerId), steps);
     if (worker === undefined) return;
     fleet.failpoint("before-connect");
@@ -49,9 +51,12 @@ export async function drive(
     const outcome = await context.limitPreparing(() =>
       prepareRun(context, run, worker, attempt, transport, steps, signal),
     );
-    await steps.flush();
     fleet.failpoint("after-prepare");
+    // In order, and in one transaction when nothing comes between.
+    const recorded = steps.flush();
+    recorded.catch(() => {});
     await settle(context, run, worker, attempt, outcome, transport, signal);
+    await recorded;
   } catch (error) {
     await steps.flush().catch(() => {});
     if (signal.aborted) throw error;
@@ -238,7 +243,7 @@ async function intendLaunch(
     await noteWorker(tx, worker.worker_id, { boot_id: prepared.bootId, saved_fingerprint: null });
     await tx.db
       .updateTable("messages")
-      .set({ launch })
+      .set({ launch, ...sentColumns(encodeMessage(context, run, message, prepared.home)) })
       .where("run_id", "=", run.run_id)
       .where("seq", "=", message.seq)
       .execute();

@@ -5,7 +5,7 @@ import { findWorker } from "../fleet/workers.ts";
 import type { Prepared } from "../fleet/prepare.ts";
 import type { StartResult, WorkerFile } from "../provisioner/provisioner.ts";
 import { hashText } from "../runtimes/fold.ts";
-import type { LaunchPlan } from "../runtimes/runtime.ts";
+import type { Encoding, LaunchPlan } from "../runtimes/runtime.ts";
 import { execScript } from "../provisioner/exec-script.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { DispatchContext } from "./context.ts";
@@ -59,8 +59,7 @@ async function launchFiles(
   const { fleet } = context;
   const runtime = runtimeOf(fleet, run.runtime);
   const { home, uid, path } = placeOf(run);
-  const where = { runId: run.run_id, seq: message?.seq ?? 0, home };
-  const encoding = message === undefined ? undefined : runtime.encode(message.body, where);
+  const encoding = message === undefined ? undefined : encodeMessage(context, run, message, home);
   if (encoding?.kind === "refused") {
     throw new OrchestratorError(
       "delivery_unconfirmed",
@@ -68,14 +67,13 @@ async function launchFiles(
     );
   }
   const encoded = encoding?.message ?? null;
-  if (message !== undefined && encoded !== null) {
-    await recordEncoding(context, run, message, encoded.sent, encoded.form);
-  }
+  if (message !== undefined) await recordEncoding(context, run, message, encoding);
+  const seq = message?.seq ?? 0;
   const worker = run.worker_id === null ? null : await findWorker(fleet.store.db, run.worker_id);
   const plan = runtime.launch({
     runId: run.run_id,
     launch: run.launch,
-    seq: where.seq,
+    seq,
     runtimeSessionId: run.runtime_session_id ?? "",
     // What never got a prompt has no conversation that could be continued.
     resume: run.resumes !== null || evidenceOf(run).prompts.length > 0,
@@ -91,7 +89,7 @@ async function launchFiles(
     run,
     plan,
     path,
-    encoded === null ? null : { seq: where.seq, sent: encoded.sent, file: encoded.file },
+    encoded === null ? null : { seq, sent: encoded.sent, file: encoded.file },
     repoConfig(fleet, run.repo).env,
   );
 }
@@ -127,20 +125,40 @@ function toFiles(
   return files;
 }
 
+/** What the agent is given for a message of a run, by its runtime. */
+export function encodeMessage(
+  context: DispatchContext,
+  run: Run,
+  message: Message,
+  home: string,
+): Encoding {
+  const where = { runId: run.run_id, seq: message.seq, home };
+  return runtimeOf(context.fleet, run.runtime).encode(message.body, where);
+}
+
+/** What the agent will be shown to have received, in the message's row; nothing of a refused message. */
+export function sentColumns(
+  encoding: Encoding | undefined,
+): Partial<Pick<Message, "sent_hash" | "sent_bytes" | "form">> {
+  if (encoding?.kind !== "encoded") return {};
+  const { hash, bytes } = hashText(encoding.message.sent);
+  return { sent_hash: hash, sent_bytes: bytes, form: encoding.message.form };
+}
+
+/** The first launch's was recorded with the intent; that of a pasted or further message may not be there yet. */
 async function recordEncoding(
   context: DispatchContext,
   run: Run,
   message: Message,
-  sent: string,
-  form: Message["form"],
+  encoding: Encoding | undefined,
 ): Promise<void> {
-  const { hash, bytes } = hashText(sent);
-  if (message.sent_hash === hash) return;
+  const columns = sentColumns(encoding);
+  if (columns.sent_hash === undefined || columns.sent_hash === message.sent_hash) return;
   await context.fleet.store.mutate(
     (tx) =>
       tx.db
         .updateTable("messages")
-        .set({ sent_hash: hash, sent_bytes: bytes, form })
+        .set(columns)
         .where("run_id", "=", run.run_id)
         .where("seq", "=", message.seq)
         .execute(),

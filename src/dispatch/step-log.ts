@@ -1,5 +1,6 @@
 import type { RunId } from "../domain/ids.ts";
 import { cleanText } from "../domain/text.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { JobLine } from "../provisioner/provisioner.ts";
 import type { StepsTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
@@ -13,20 +14,26 @@ interface StepFact {
   readonly detail: string | null;
 }
 
+/** Steps that follow each other faster than anybody reads them are written together (ms). */
+const GATHER_MS = 10;
+
 /**
  * Records the steps of bringing a run to its launch: rows for `run show`, events for whoever follows. Writes in the background, in
  * order, so that recording never delays the next step; `flush` waits until all is written and reports a failure.
  */
 export class StepLog {
   readonly #store: Store;
+  readonly #clock: Clock;
   readonly #run: Run;
   readonly attempt: number;
   #pending: StepFact[] = [];
-  #writing: Promise<void> | undefined;
+  #isGathering = false;
+  #writing: Promise<void> = Promise.resolve();
   #failure: unknown;
 
-  constructor(store: Store, run: Run, attempt: number) {
+  constructor({ store, clock }: { store: Store; clock: Clock }, run: Run, attempt: number) {
     this.#store = store;
+    this.#clock = clock;
     this.#run = run;
     this.attempt = attempt;
   }
@@ -90,41 +97,54 @@ export class StepLog {
 
   note(fact: StepFact): void {
     this.#pending.push(fact);
-    this.#writing ??= this.#write();
+    if (!this.#isGathering) void this.#gather();
   }
 
+  /** Another write that belongs to these: `flush` waits for it, and reports its failure, too. */
+  also(written: Promise<unknown>): void {
+    const before = this.#writing;
+    this.#writing = written.then(
+      () => before,
+      (error: unknown) => {
+        this.#failure ??= error;
+        return before;
+      },
+    );
+  }
+
+  /** What is left is handed to the store before this returns its promise: a mutation asked for next comes after it. */
   async flush(): Promise<void> {
-    while (this.#writing !== undefined) await this.#writing;
+    this.#write();
+    await this.#writing;
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  async #write(): Promise<void> {
-    // One turn later, so that what is noted together is committed together.
-    await Promise.resolve();
-    try {
-      while (this.#pending.length > 0) {
-        const facts = this.#pending.splice(0);
-        await this.#store.mutate(
-          async (tx) => {
-            for (const fact of facts) {
-              await upsertStep(tx, this.#run.run_id, this.attempt, fact);
-              tx.event({
-                kind: "run.step",
-                repo: this.#run.repo,
-                run_id: this.#run.run_id,
-                worker_id: this.#run.worker_id ?? undefined,
-                payload: { step: fact.step, state: fact.state, ms: fact.ms, detail: fact.detail },
-              });
-            }
-          },
-          { quiet: true },
-        );
-      }
-    } catch (error) {
-      this.#failure = error;
-    } finally {
-      this.#writing = undefined;
-    }
+  async #gather(): Promise<void> {
+    this.#isGathering = true;
+    await this.#clock.sleep(GATHER_MS);
+    this.#isGathering = false;
+    this.#write();
+  }
+
+  #write(): void {
+    const facts = this.#pending.splice(0);
+    if (facts.length === 0) return;
+    const written = this.#store.mutate(
+      async (tx) => {
+        for (const fact of facts) {
+          await upsertStep(tx, this.#run.run_id, this.attempt, fact);
+          tx.event({
+            kind: "run.step",
+            repo: this.#run.repo,
+            run_id: this.#run.run_id,
+            worker_id: this.#run.worker_id ?? undefined,
+            payload: { step: fact.step, state: fact.state, ms: fact.ms, detail: fact.detail },
+          });
+        }
+      },
+      { quiet: true },
+    );
+    this.also(written);
   }
 }
 
