@@ -13,6 +13,7 @@ import { Connections } from "../fleet/connections.ts";
 import type { FleetContext } from "../fleet/context.ts";
 import { MinIdle } from "../fleet/min-idle.ts";
 import { Seeds } from "../fleet/prepare.ts";
+import { Upkeep } from "../fleet/upkeep.ts";
 import { OPERATIONS } from "../operations/registry.ts";
 import type { Services } from "../operations/services.ts";
 import { systemClock, type Clock } from "../platform/clock.ts";
@@ -152,7 +153,8 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     seeds: dispatch.seeds,
     poolFacts: (repo) => dispatcher.poolFacts(repo),
   });
-  const stop = await startAll([resources, dispatcher, minIdle, door, idle]).catch(
+  const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
+  const stop = await startAll([resources, dispatcher, upkeep, minIdle, door, idle]).catch(
     async (error: unknown) => {
       await store.close();
       throw error;
@@ -201,6 +203,7 @@ async function wireFleet(
     openTransport: overrides.openTransport ?? ((settings) => openSshTransport(settings)),
     provisioner: createProvisioner(),
     keys: { privateKey: await readFile(keys.privateKey, "utf8"), publicKey: keys.publicLine },
+    making: new Set(),
     mirrors: paths.mirrors,
     resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }, credentials),
   };

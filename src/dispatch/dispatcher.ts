@@ -56,6 +56,8 @@ export class Dispatcher implements Service {
     const accepted = await requestRun(this.#context.fleet, input, () => this.poolFacts(input.repo));
     this.#context.fleet.failpoint("after-request");
     for (const runId of accepted.assigned) this.#supervise(runId);
+    // A worker may become free without a run ending: what waits is tried again by time, too.
+    if (!accepted.assigned.includes(accepted.runId)) this.#nudge.nudge();
     return accepted;
   }
 

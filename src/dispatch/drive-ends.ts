@@ -1,4 +1,5 @@
 import type { RunId } from "../domain/ids.ts";
+import { isGone } from "../fleet/gone.ts";
 import { findWorker, moveWorker, type Worker } from "../fleet/workers.ts";
 import type { Db } from "../store/store.ts";
 import { closeAttempts, endAttempt } from "./attempts.ts";
@@ -39,15 +40,17 @@ export async function giveUpWorker(
   reason: string,
 ): Promise<void> {
   await context.connections.drop(worker.worker_id);
+  const gone = await isGone(context.fleet, worker);
   await context.fleet.store.mutate(async (tx) => {
     const now = await findWorker(tx.db, worker.worker_id);
-    if (now.allocation === "preparing") await moveWorker(tx, now, "step_failed", { reason });
+    if (gone) await moveWorker(tx, now, "gone", { provider_state: "gone", reason });
+    else if (now.allocation === "preparing") await moveWorker(tx, now, "step_failed", { reason });
     else if (now.allocation === "claimed")
       await moveWorker(tx, now, "release_unrescued", { reason });
     await moveRun(tx, run, "requeued", {
       patch: { worker_id: null, epoch: null, reason: null, not_before: tx.now + 1_000 },
       kind: "run.requeued",
-      payload: { reason: `${worker.name} is set aside: ${reason}` },
+      payload: { reason: `${worker.name} is ${gone ? "gone" : "set aside"}: ${reason}` },
     });
     await closeAttempts(tx.db, run.run_id, tx.now);
   });

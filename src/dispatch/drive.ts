@@ -7,6 +7,7 @@ import { prepare, type PrepareOutcome, type Prepared } from "../fleet/prepare.ts
 import { rescue } from "../fleet/rescue.ts";
 import { findWorker, moveWorker, noteWorker, type Worker } from "../fleet/workers.ts";
 import type { Transport } from "../transport/transport.ts";
+import { ProviderError } from "../providers/provider-error.ts";
 import { TransportError } from "../transport/transport-error.ts";
 import { repoConfig } from "../fleet/context.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
@@ -206,7 +207,8 @@ async function settleError(
   const waits = error.retryable && (await isBeingCreated(context, run));
   const again = error.retryable && attempt < MAX_ATTEMPTS;
   if (waits || again) return backOff(context, run, attempt, message, { signal });
-  if (error instanceof TransportError || error.code === "unreachable") {
+  const isLost = error instanceof ProviderError && error.failure === "gone";
+  if (isLost || error instanceof TransportError || error.code === "unreachable") {
     return giveUpThis(context, run, message);
   }
   await fail(context, run, message, { code: error.code });

@@ -2,6 +2,7 @@ import { OrchestratorError } from "../domain/errors.ts";
 import { cleanText } from "../domain/text.ts";
 import { sessionName } from "../fleet/context.ts";
 import { ensureCreated } from "../fleet/create.ts";
+import { isGone } from "../fleet/gone.ts";
 import { rescue, type Rescued } from "../fleet/rescue.ts";
 import { findWorker, moveWorker, type Worker } from "../fleet/workers.ts";
 import type { WorkReport } from "../provisioner/provisioner.ts";
@@ -39,9 +40,11 @@ interface Findings {
   readonly work: WorkReport | null;
   readonly usage: Usage | null;
   readonly pushed: string | null;
+  /** The worker does not exist any more. */
+  readonly gone: boolean;
 }
 
-const NOTHING: Findings = { rescued: null, work: null, usage: null, pushed: null };
+const NOTHING: Findings = { rescued: null, work: null, usage: null, pushed: null, gone: false };
 
 /**
  * Ends a run: saves the work into the mirror and proves it, gathers the report, then commits the end together with the worker's release. A
@@ -79,10 +82,15 @@ async function gather(
       work: await workOf(context, run, worker, transport),
       usage: await usageOf(context, run, transport),
       pushed: await pushIfAsked(context, run, transport),
+      gone: false,
     };
     await showEnd(context, run, transport);
     return findings;
   } catch (error) {
+    if (await isGone(context.fleet, worker)) {
+      const reason = "its worker is gone";
+      return { ...NOTHING, gone: true, rescued: { kind: "not-rescued", reason, saved: null } };
+    }
     const patience = context.fleet.clock.now() - run.updated_at > RESCUE_PATIENCE_MS;
     const lost =
       error instanceof TransportError ||
@@ -204,8 +212,10 @@ async function commitEnd(
       },
     });
     await refuseWaiting(tx, run);
-    if (worker !== null)
-      await releaseWorker(tx, run, await findWorker(tx.db, worker.worker_id), unrescued);
+    if (worker === null) return;
+    const now = await findWorker(tx.db, worker.worker_id);
+    if (findings.gone) await moveWorker(tx, now, "gone", { provider_state: "gone" });
+    else await releaseWorker(tx, run, now, unrescued);
   });
 }
 
@@ -237,6 +247,8 @@ async function releaseWorker(
 ): Promise<void> {
   const last = { last_run_id: worker.last_run_id };
   if (worker.allocation === "preparing") {
+    // Nothing is wrong with it: the fleet's upkeep finishes making it.
+    if (run.outcome === "cancelled") return;
     await moveWorker(tx, worker, "step_failed", {
       ...last,
       reason: run.reason ?? "its set-up was not finished",

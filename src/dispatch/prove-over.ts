@@ -1,3 +1,5 @@
+import { isGone } from "../fleet/gone.ts";
+import { findWorker } from "../fleet/workers.ts";
 import type { Over } from "../provisioner/provisioner.ts";
 import type { DispatchContext } from "./context.ts";
 import type { Run } from "./runs.ts";
@@ -12,11 +14,17 @@ export async function proveOver(
   { graceMs }: { graceMs: number },
 ): Promise<Over> {
   if (run.launch === 0 || run.worker_id === null) return { kind: "over", why: "never launched" };
-  const transport = await context.connections.reach(run.worker_id);
-  return context.fleet.provisioner.stop(transport, {
-    epoch: run.epoch ?? 0,
-    run: run.run_id,
-    launch: run.launch,
-    graceMs,
-  });
+  try {
+    const transport = await context.connections.reach(run.worker_id);
+    return await context.fleet.provisioner.stop(transport, {
+      epoch: run.epoch ?? 0,
+      run: run.run_id,
+      launch: run.launch,
+      graceMs,
+    });
+  } catch (error) {
+    const worker = await findWorker(context.fleet.store.db, run.worker_id);
+    if (await isGone(context.fleet, worker)) return { kind: "over", why: "its worker is gone" };
+    throw error;
+  }
 }

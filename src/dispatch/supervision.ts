@@ -2,6 +2,9 @@ import { OrchestratorError } from "../domain/errors.ts";
 import type { RunId } from "../domain/ids.ts";
 import { isTerminal } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
+import { isGone } from "../fleet/gone.ts";
+import { findWorker, noteWorker } from "../fleet/workers.ts";
+import { ProviderError } from "../providers/provider-error.ts";
 import { Nudge } from "../platform/nudge.ts";
 import { attend, type Attention } from "./attend.ts";
 import type { DispatchContext } from "./context.ts";
@@ -171,10 +174,25 @@ export class Supervision {
         this.#attention.connection = "down";
         const message = cleanText(error instanceof Error ? error.message : String(error), 300);
         fleet.logger.warn("run.follow_failed", { run_id: runId, error: message });
+        if (error instanceof ProviderError && error.failure === "gone") await this.#noteGone(runId);
       }
       this.#nudge.nudge();
       if (pauseMs > 0) await fleet.clock.sleep(pauseMs, signal).catch(() => {});
     }
+  }
+
+  /** Only what the provider says twice, by id, makes a worker gone; the run's status follows from it. */
+  async #noteGone(runId: RunId): Promise<void> {
+    const { fleet } = this.#context;
+    const run = await findRun(fleet.store.db, runId);
+    if (run.worker_id === null) return;
+    const worker = await findWorker(fleet.store.db, run.worker_id);
+    if (worker.provider_state === "gone" || !(await isGone(fleet, worker))) return;
+    await fleet.store.mutate(
+      (tx) =>
+        noteWorker(tx, worker.worker_id, { provider_state: "gone", provider_state_at: tx.now }),
+      { quiet: true },
+    );
   }
 
   async #trouble(run: Run, error: unknown, failures: number, signal: AbortSignal): Promise<void> {

@@ -33,6 +33,8 @@ export interface FleetContext {
   readonly openTransport: OpenTransport;
   readonly provisioner: Provisioner;
   readonly keys: { readonly privateKey: string; readonly publicKey: string };
+  /** Ids of the workers without a run that somebody in this process is making ready now. */
+  readonly making: Set<string>;
   /** Folder of the bare mirrors. */
   readonly mirrors: string;
   /** Reads the repo's secret; `invalid_config` when it cannot be read. */

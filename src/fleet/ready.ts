@@ -7,7 +7,15 @@ import { providerOf, repoConfig, runtimeOf, sessionName, type FleetContext } fro
 import { ensureCreated } from "./create.ts";
 import { prepare, type Seeds } from "./prepare.ts";
 import { rescue } from "./rescue.ts";
-import { findWorker, moveWorker, poolFacts, reserveWorker, type Worker } from "./workers.ts";
+import {
+  findWorker,
+  moveWorker,
+  noteWorker,
+  poolFacts,
+  reserveWorker,
+  type Worker,
+} from "./workers.ts";
+import type { Transport } from "../transport/transport.ts";
 
 /** How long one preparation may take, clone and set-up included (ms). */
 const READY_TIMEOUT_MS = 60 * 60_000;
@@ -49,6 +57,21 @@ export async function reserveIdleWorker(
  * again (after `setup`) goes on from the step that failed, since every step knows when it has nothing to do.
  */
 export async function makeReady(
+  context: FleetContext,
+  connections: Connections,
+  seeds: Seeds,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<Worker> {
+  context.making.add(worker.worker_id);
+  try {
+    return await make(context, connections, seeds, worker, signal);
+  } finally {
+    context.making.delete(worker.worker_id);
+  }
+}
+
+async function make(
   context: FleetContext,
   connections: Connections,
   seeds: Seeds,
@@ -114,6 +137,8 @@ export async function makeReady(
       }),
     );
   } catch (error) {
+    // Our own end is no failure of the worker: the next controller goes on from here.
+    if (signal.aborted) throw error;
     const reason = cleanText(error instanceof Error ? error.message : String(error), 300);
     await context.store.mutate((tx) => moveWorker(tx, current, "step_failed", { reason }));
     throw error;
@@ -143,19 +168,12 @@ export async function setUpAgain(
       `worker ${worker.name} was not set up: an operator is attached`,
     );
   }
-  const clone = await context.provisioner.fingerprint(transport, worker.repo);
-  if (clone !== null && clone !== worker.saved_fingerprint) {
-    const run = {
-      runId: worker.last_run_id ?? asRunId(`worker-${worker.worker_id}`),
-      epoch: worker.epoch,
-    };
-    const saved = await rescue(context, worker, run, transport);
-    if (saved.kind === "not-rescued") {
-      throw new OrchestratorError(
-        "needs_person",
-        `worker ${worker.name} was not set up: its work is not saved: ${saved.reason}`,
-      );
-    }
+  const unsaved = await whyUnsaved(context, worker, transport);
+  if (unsaved !== null) {
+    throw new OrchestratorError(
+      "needs_person",
+      `worker ${worker.name} was not set up: its work is not saved: ${unsaved}`,
+    );
   }
   await context.store.mutate((tx) => moveWorker(tx, worker, "setup", { epoch: worker.epoch + 1 }));
   return makeReady(
@@ -165,4 +183,47 @@ export async function setUpAgain(
     await findWorker(context.store.db, worker.worker_id),
     signal,
   );
+}
+
+/** Goes on with a worker whose maker was killed, or whose run was cancelled before its launch. */
+export async function finishMaking(
+  context: FleetContext,
+  connections: Connections,
+  seeds: Seeds,
+  worker: Worker,
+  signal: AbortSignal,
+): Promise<Worker> {
+  if (worker.allocation === "preparing") {
+    const transport = await connections.reach(worker.worker_id);
+    const reason = await whyUnsaved(context, worker, transport);
+    if (reason !== null) {
+      await context.store.mutate((tx) =>
+        moveWorker(tx, worker, "step_failed", { reason: `unrescued: ${reason}` }),
+      );
+      return findWorker(context.store.db, worker.worker_id);
+    }
+  }
+  // A higher epoch ends what the former maker left at work there.
+  await context.store.mutate(
+    (tx) => noteWorker(tx, worker.worker_id, { epoch: worker.epoch + 1 }),
+    { quiet: true },
+  );
+  const now = await findWorker(context.store.db, worker.worker_id);
+  return makeReady(context, connections, seeds, now, signal);
+}
+
+/** Saves what is in a worker's clone, if it is not saved already; why that could not be, else null. */
+async function whyUnsaved(
+  context: FleetContext,
+  worker: Worker,
+  transport: Transport,
+): Promise<string | null> {
+  const clone = await context.provisioner.fingerprint(transport, worker.repo);
+  if (clone === null || clone === worker.saved_fingerprint) return null;
+  const run = {
+    runId: worker.last_run_id ?? asRunId(`worker-${worker.worker_id}`),
+    epoch: worker.epoch,
+  };
+  const saved = await rescue(context, worker, run, transport);
+  return saved.kind === "rescued" ? null : saved.reason;
 }
