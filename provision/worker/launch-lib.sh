@@ -1,13 +1,23 @@
 # shellcheck shell=sh
 # For over and stop, after lib.sh: the processes of a launch.
 
-# launch_look RUN N: reads the environment of each of this user's processes once. LAUNCH_PIDS: those that carry the launch id.
+# launch_look RUN N [PID...]: reads the environment of each of this user's processes once, or of these alone. LAUNCH_PIDS: those that carry the launch id.
 # DOUBTFUL_PIDS: those that showed none at all, as a process does within an exec, which can take long on a busy machine.
 # Left out of these is what has none for good: zombies, the kernel's threads (no memory: vsize, field 23), and programs
 # started without one (it begins and ends at the same address: fields 50 and 51).
 launch_look() {
-  look_found=$(head -v -c 2097152 /proc/[0-9]*/environ 2>/dev/null | LC_ALL=C tr '\n\000' '\001\n' |
-    LC_ALL=C awk -v id="ORCHESTRATOR_LAUNCH=$1/$2" '
+  look_id=ORCHESTRATOR_LAUNCH=$1/$2
+  shift 2
+  if [ $# -eq 0 ]; then
+    set -- /proc/[0-9]*/environ
+  else
+    for look_pid in "$@"; do
+      shift
+      set -- "$@" "/proc/$look_pid/environ"
+    done
+  fi
+  look_found=$(head -v -c 2097152 "$@" 2>/dev/null | LC_ALL=C tr '\n\000' '\001\n' |
+    LC_ALL=C awk -v id="$look_id" '
       BEGIN { FS = "\001" }
       {
         for (i = 1; i <= NF; i++) {
@@ -75,7 +85,7 @@ gate_owner_alive() {
   is_number "$GATE_PID" && proc_alive "$GATE_PID" "$GATE_START" "$GATE_BOOT"
 }
 
-# report_over RUN N
+# report_over RUN N [gone]: gone: launch_gone has just said so, after the gate's owner had ended. Nothing can carry the id anew then.
 report_over() {
   read_gate "$1" "$2"
   if [ -z "$GATE_PID" ]; then
@@ -87,7 +97,8 @@ report_over() {
     printf 'over\tthe machine was restarted\n'
     return
   fi
-  launch_gone "$1" "$2"
+  REPLY=
+  [ "${3-}" = gone ] || launch_gone "$1" "$2"
   report_pids=$REPLY
   if gate_owner_alive; then
     case " $report_pids " in *" $GATE_PID "*) ;; *) report_pids="$GATE_PID${report_pids:+ $report_pids}" ;; esac
