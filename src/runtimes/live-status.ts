@@ -90,6 +90,8 @@ function stoppedByPerson(
   if (!isAfter(registry, turn) && !stands) return null;
   const { status } = registry.value;
   const { phase, background } = turn.value;
+  // Idle since before the turn: it was stopped before it ever showed as busy.
+  const found = { ...rest("registry", registry), since: Math.max(registry.since, turn.at) };
   const inTurn = phase === "running" || phase === "asking";
   if (inTurn && (status === "idle" || status === "shell")) {
     const reason = phase === "asking" ? "permission denied or dismissed" : "turn interrupted";
@@ -97,7 +99,7 @@ function stoppedByPerson(
       rule: "idle-without-stop",
       status: "interrupted",
       reason,
-      ...rest("registry", registry),
+      ...found,
     };
   }
   if (phase === "ended" && background > 0 && status === "idle") {
@@ -106,7 +108,7 @@ function stoppedByPerson(
       rule: "background-vanished",
       status: "interrupted",
       reason,
-      ...rest("registry", registry),
+      ...found,
     };
   }
   return null;

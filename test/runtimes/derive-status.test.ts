@@ -788,3 +788,17 @@ test("a dialog seen on the screen of a start that shows no session blocks it at 
   });
   assert.equal(deriveStatus(begun, { ...context, now: START + 5_000 }).status, "waiting");
 });
+
+test("an interrupt begins no earlier than its turn, however long the registry was idle before", () => {
+  const evidence = evidenceOf([
+    [500, registry("idle")],
+    [60_000, prompt],
+    [62_000, registry("idle")],
+  ]);
+  const verdict = deriveStatus(evidence, {
+    now: START + 62_100,
+    runState: "active",
+    launchIntendedAt: START,
+  });
+  assert.deepEqual([verdict.status, verdict.sinceMs], ["interrupted", START + 60_000]);
+});
