@@ -10,6 +10,8 @@ export class Nudge {
 
   /** Resolves at the next nudge, or when `other` settles, or when the signal aborts; never rejects. */
   async wait(other: Promise<unknown>, signal: AbortSignal): Promise<void> {
+    // Also when it is not waited for: a timer that is called off later must not count as an unhandled failure.
+    other.catch(() => {});
     if (!this.#pending && !signal.aborted) {
       const nudged = new Promise<void>((resolve) => {
         this.#wake = resolve;
