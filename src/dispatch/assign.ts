@@ -15,7 +15,8 @@ export interface PoolFacts {
 
 /**
  * Gives workers to the queued runs of a pool, oldest first, in this one transaction: the claim is atomic whoever races. A run that waits
- * for one named worker does not hold up the others. Returns the runs that got one.
+ * for one named worker does not hold up the others. A follow-up comes first on the worker that holds its conversation, since another run
+ * would take that away; one whose conversation is lost fails. Returns the runs that were moved.
  */
 export async function assignQueued(
   tx: Tx,
@@ -38,7 +39,14 @@ export async function assignQueued(
 
   let pool = await snapshotPool(tx, context, repo, facts);
   const assigned: Run[] = [];
-  for (const run of queued) {
+  const followUps = queued.filter((run) => run.resumes !== null);
+  const others = queued.filter((run) => run.resumes === null);
+  for (const run of [...followUps, ...others]) {
+    const lost = await whyLost(tx, run);
+    if (lost !== null) {
+      assigned.push(await failQueued(tx, run, lost));
+      continue;
+    }
     const plan = allocate(pool, run.wanted_worker);
     const given = await applyPlan(tx, context, pool, run, plan);
     if (given === undefined) continue;
@@ -46,6 +54,28 @@ export async function assignQueued(
     pool = withWorker(pool, given.worker, plan.kind === "create");
   }
   return assigned;
+}
+
+/** Why a queued follow-up can never be given the worker that holds its conversation; null when it can, or is none. */
+async function whyLost(tx: Tx, run: Run): Promise<string | null> {
+  if (run.resumes === null || run.wanted_worker === null) return null;
+  const worker = await tx.db
+    .selectFrom("workers")
+    .leftJoin("runs", "runs.run_id", "workers.last_run_id")
+    .select("runs.runtime_session_id")
+    .where("workers.name", "=", run.wanted_worker)
+    .where("workers.allocation", "not in", ["destroyed", "destroying"])
+    .executeTakeFirst();
+  if (worker?.runtime_session_id === run.runtime_session_id) return null;
+  const where = `the conversation of ${run.resumes} was on ${run.wanted_worker}`;
+  return `${where}, which ${worker === undefined ? "is gone" : "was given to another run"}`;
+}
+
+function failQueued(tx: Tx, run: Run, reason: string): Promise<Run> {
+  return moveRun(tx, run, "failed", {
+    patch: { outcome: "failed", reason },
+    payload: { outcome: "failed", reason },
+  });
 }
 
 /** Says on the queued runs of a pool why none of them can be given a worker now; writes only when that is new. */

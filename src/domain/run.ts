@@ -37,7 +37,8 @@ export type RunEvent =
  * carry a `reason`. Self-transitions (a step retried, launch n again, a follow-up message) are listed.
  */
 export const RUN_TRANSITIONS: Table<RunState, RunEvent> = {
-  queued: { assigned: "driving", cancel: "cancelled" },
+  // `failed`: a follow-up whose worker is gone or was given away can never be assigned.
+  queued: { assigned: "driving", cancel: "cancelled", failed: "finishing" },
   driving: {
     requeued: "queued",
     launch_intended: "launched",
