@@ -18,24 +18,20 @@ export async function destroyWorker(
 ): Promise<void> {
   if (worker.allocation !== "destroying") {
     await refuseIfLive(context, worker);
+    // Looked at before and after it is taken out of the pool: a refusal here leaves the worker as it was.
+    const refusal = await whyNotSafe(context, connections, worker);
+    if (refusal !== null) throw refused(worker, refusal);
     await context.store.mutate((tx) =>
       moveWorker(tx, worker, "destroy", { reason: worker.reason }),
     );
   }
   const destroying = await findWorker(context.store.db, worker.worker_id);
-  const refusal =
-    worker.provider_id === null ? null : await whyNotSafe(context, connections, destroying);
+  const refusal = await whyNotSafe(context, connections, destroying);
   if (refusal !== null) {
     await context.store.mutate((tx) =>
       moveWorker(tx, destroying, "destroy_refused", { reason: refusal }),
     );
-    throw new OrchestratorError(
-      "needs_person",
-      `worker ${worker.name} was not destroyed: ${refusal}`,
-      {
-        hint: `look at it with 'orchestrator attach ${worker.name}'; 'orchestrator worker setup ${worker.name}' takes it back`,
-      },
-    );
+    throw refused(worker, refusal);
   }
   await connections.drop(worker.worker_id);
   context.failpoint("before-destroy");
@@ -45,6 +41,16 @@ export async function destroyWorker(
   context.failpoint("after-destroy");
   await context.store.mutate((tx) =>
     moveWorker(tx, destroying, "gone", { provider_state: "gone", provider_state_at: tx.now }),
+  );
+}
+
+function refused(worker: Worker, reason: string): OrchestratorError {
+  return new OrchestratorError(
+    "needs_person",
+    `worker ${worker.name} was not destroyed: ${reason}`,
+    {
+      hint: `look at it with 'orchestrator attach ${worker.name}'`,
+    },
   );
 }
 
