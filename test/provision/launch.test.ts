@@ -278,3 +278,16 @@ test("a launch that loses the gate ends without running, and its end is not told
   }
   assert.deepEqual([told(), linesOf(starts).length], [1, 1]);
 });
+
+test("an agent that is killed before it is the watched one is still told to be dead", async () => {
+  using worker = new TestWorker();
+  worker.openSession({ guard: true });
+  await worker.startAgent(RUN, 1, ["wait /nowhere"]);
+  // As after a launcher that was killed between its gate and the note whom to watch.
+  writeFileSync(worker.path("current"), "run-other 9\n");
+  const again = await worker.startAgent(RUN, 1, ["wait /nowhere"]);
+  assert.match(again.stdout, /^adopted\t/);
+  killPid(Number(field(again.stdout, 1)));
+  const dead = () => worker.events(RUN).some(({ payload }) => payload["alive"] === false);
+  await until(dead, { what: "the pulse of the dead agent" });
+});

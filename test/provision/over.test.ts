@@ -103,7 +103,7 @@ test("a process that execs all the time is never taken for gone", async () => {
   const pid = await until(() => linesOf(join(worker.root, "pid"))[0], { what: "the chain" });
   const isSeen = async () => (await worker.run("over", [RUN, "1"])).stdout === `alive\t${pid}\n`;
   await until(isSeen, { what: "its first exec" });
-  for (let look = 0; look < 60; look += 1) {
+  for (let look = 0; look < 120; look += 1) {
     assert.ok(await isSeen(), `look ${look}`);
   }
   killPid(Number(pid));

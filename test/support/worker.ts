@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -161,7 +162,9 @@ export class TestWorker implements Disposable {
 
   agentFrames(launch: number, script: readonly string[], options: AgentOptions = {}): Uint8Array {
     const program = join(this.root, `script-${launch}`);
-    writeFileSync(program, script.map((line) => `${line}\n`).join(""));
+    // By rename: an agent of the same launch may just be reading it.
+    writeFileSync(`${program}.new`, script.map((line) => `${line}\n`).join(""));
+    renameSync(`${program}.new`, program);
     const { message, env = {} } = options;
     return this.frames(launch, [FAKE_AGENT, program], { message, env });
   }
