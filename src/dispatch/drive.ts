@@ -4,6 +4,7 @@ import { cleanText } from "../domain/text.ts";
 import { ensureCreated } from "../fleet/create.ts";
 import { runtimeOf } from "../fleet/context.ts";
 import { prepare, type PrepareOutcome, type Prepared } from "../fleet/prepare.ts";
+import { cleanTail, failureText } from "../fleet/failure-text.ts";
 import { rescue } from "../fleet/rescue.ts";
 import { findWorker, moveWorker, noteWorker, type Worker } from "../fleet/workers.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -161,9 +162,8 @@ async function settleFailure(
   transport: Transport,
   signal: AbortSignal,
 ): Promise<void> {
-  const tail = outcome.tail.map((line) => cleanText(line, 300)).filter((line) => line !== "");
-  const last = tail.at(-1);
-  const reason = `${outcome.step} failed with code ${outcome.code}${last === undefined ? "" : `: ${last}`}`;
+  const tail = cleanTail(outcome.tail);
+  const reason = failureText(outcome);
   if (outcome.step === "idle" && outcome.code === CODE.busy) {
     const why = cleanText(outcome.fact ?? "somebody uses it", 200);
     return giveBack(context, run, worker, why);

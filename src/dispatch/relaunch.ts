@@ -1,6 +1,6 @@
 import { OrchestratorError } from "../domain/errors.ts";
-import { cleanText } from "../domain/text.ts";
 import { runtimeOf } from "../fleet/context.ts";
+import { failureText } from "../fleet/failure-text.ts";
 import { prepare } from "../fleet/prepare.ts";
 import { findWorker } from "../fleet/workers.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -45,9 +45,7 @@ export async function prepareRelaunch(
       return null;
     case "lost":
       return "the worker restarted while it was made ready again";
-    case "failed": {
-      const last = cleanText(outcome.tail.at(-1) ?? "", 200);
-      return `${outcome.step} failed with code ${outcome.code}${last === "" ? "" : `: ${last}`}`;
-    }
+    case "failed":
+      return failureText(outcome);
   }
 }

@@ -5,6 +5,7 @@ import { allocate } from "./allocate.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, repoConfig, runtimeOf, sessionName, type FleetContext } from "./context.ts";
 import { ensureCreated } from "./create.ts";
+import { cleanTail, failureText } from "./failure-text.ts";
 import { prepare, type Seeds } from "./prepare.ts";
 import { rescue } from "./rescue.ts";
 import {
@@ -116,7 +117,7 @@ async function make(
       const why =
         outcome.kind === "lost"
           ? "the worker restarted while it was being prepared"
-          : `${outcome.step} failed with code ${outcome.code}: ${cleanText(outcome.tail.at(-1) ?? "", 200)}`;
+          : failureText(outcome);
       throw new OrchestratorError(
         "needs_person",
         `worker ${worker.name} could not be prepared: ${why}`,
@@ -124,7 +125,7 @@ async function make(
           hint: `when the cause is mended, run 'orchestrator worker setup ${worker.name}'`,
           details:
             outcome.kind === "failed"
-              ? { step: outcome.step, code: outcome.code, tail: outcome.tail }
+              ? { step: outcome.step, code: outcome.code, tail: cleanTail(outcome.tail) }
               : {},
         },
       );
