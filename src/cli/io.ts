@@ -22,4 +22,14 @@ export interface StandardInput {
 
 export const printLine = (io: Io, line = ""): void => io.write(`${line}\n`);
 
-export const printJson = (io: Io, value: unknown): void => io.write(`${JSON.stringify(value)}\n`);
+/** What JSON leaves as it is and a terminal may act on: control characters above ASCII, zero-width and direction marks. */
+const UNSEEN = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+/** One line of JSON; what cannot be seen is escaped, which changes no value. */
+export function printJson(io: Io, value: unknown): void {
+  const text = JSON.stringify(value).replaceAll(
+    UNSEEN,
+    (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  io.write(`${text}\n`);
+}
