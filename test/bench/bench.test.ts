@@ -57,7 +57,7 @@ const skip = built ? false : "the product is not built";
 
 test(
   "one round of everything gives readings for every block",
-  { skip, timeout: 120_000 },
+  { skip, timeout: 240_000 },
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "bench-"));
     const json = join(folder, "report.json");
