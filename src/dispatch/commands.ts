@@ -12,7 +12,8 @@ import type { DispatchContext } from "./context.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { proveOver } from "./prove-over.ts";
 import { formerAnswer, type Answer } from "./request.ts";
-import { findRun, messageOf, moveRun, type Run } from "./runs.ts";
+import { findRun, messageOf, moveRun, type Run, evidenceOf } from "./runs.ts";
+import { keptOf } from "./kept.ts";
 
 /** The operator's commands on runs. Each changes rows first; the run's supervision does the rest. */
 
@@ -137,20 +138,40 @@ export async function resumeRun(
         },
       );
     }
+    const { conversation, lost } = await keptOf(context, run);
+    // What the agent does not have goes first; what the person says now follows it.
+    const missing = lost.map(({ body }) => body);
+    if (last !== undefined && last.receipt !== "accepted") missing.push(last.body);
+    const [first = "Go on with the task.", ...rest] =
+      text === undefined ? missing : [...missing, text];
     const resumed = await store.mutate(async (tx) => {
-      // What did not reach the agent goes first; what the person says now follows it.
-      const undelivered = last !== undefined && last.receipt !== "accepted" ? last.body : undefined;
-      const body = undelivered ?? text ?? "Go on with the task.";
-      const seq = await insertMessage(tx, run.run_id, body);
-      if (undelivered !== undefined && text !== undefined) {
-        await insertMessage(tx, run.run_id, text);
+      for (const { seq } of lost) {
+        const payload = { seq, reason: "the agent was ended before it had written it down" };
+        tx.event({ kind: "run.message_lost", repo: run.repo, run_id: run.run_id, payload });
       }
-      return intendFollowUp(tx, run, seq);
+      const seq = await insertMessage(tx, run.run_id, first);
+      for (const body of rest) await insertMessage(tx, run.run_id, body);
+      const from = conversation ? run : await beginAnew(tx, context, run);
+      return intendFollowUp(tx, from, seq);
     });
     return resumed.value;
   });
   dispatcher.wake(run.run_id);
   return value;
+}
+
+/** Gives the run a conversation of its own: the one it had is not there any more. */
+async function beginAnew(tx: Tx, context: DispatchContext, run: Run): Promise<Run> {
+  const evidence = { ...evidenceOf(run), prompts: [], transcriptPath: null };
+  return tx.db
+    .updateTable("runs")
+    .set({
+      runtime_session_id: context.fleet.ids.uuid(),
+      evidence: JSON.stringify(evidence),
+    })
+    .where("run_id", "=", run.run_id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 /** Gives a follow-up to a run: at the end of its turn while it lives, as a new run on the same worker once it has ended. */

@@ -9,7 +9,7 @@ import type { Encoding, LaunchPlan } from "../runtimes/runtime.ts";
 import { execScript } from "../provisioner/exec-script.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { DispatchContext } from "./context.ts";
-import { evidenceOf, messageOf, type Message, type Run } from "./runs.ts";
+import { evidenceOf, findRun, messageOf, type Message, type Run } from "./runs.ts";
 
 const place = z.object({
   home: z.string(),
@@ -51,6 +51,14 @@ export async function ensureStarted(
   return result;
 }
 
+/** What never got a prompt, in this run or the one it follows, has no conversation that could be continued. */
+async function hasConversation(context: DispatchContext, run: Run): Promise<boolean> {
+  if (evidenceOf(run).prompts.length > 0) return true;
+  if (run.resumes === null) return false;
+  const former = await findRun(context.fleet.store.db, run.resumes);
+  return former.runtime_session_id === run.runtime_session_id;
+}
+
 async function launchFiles(
   context: DispatchContext,
   run: Run,
@@ -75,8 +83,7 @@ async function launchFiles(
     launch: run.launch,
     seq,
     runtimeSessionId: run.runtime_session_id ?? "",
-    // What never got a prompt has no conversation that could be continued.
-    resume: run.resumes !== null || evidenceOf(run).prompts.length > 0,
+    resume: await hasConversation(context, run),
     message: encoded,
     mode: run.mode,
     flags: repoConfig(fleet, run.repo).flags,

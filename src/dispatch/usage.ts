@@ -7,7 +7,7 @@ import type { DispatchContext } from "./context.ts";
 import { placeOf } from "./launch.ts";
 import { evidenceOf, findRun, type Run } from "./runs.ts";
 
-/** Largest part of a transcript that is read for usage (bytes). */
+/** Largest part of a transcript that is read (bytes). */
 const MAX_TRANSCRIPT = 64 * 1024 * 1024;
 /** The program shows a turn's cost up to half a second after its end, when its status line is drawn again; a busy machine is slower (ms). */
 const COST_PATIENCE_MS = 1_500;
@@ -20,19 +20,28 @@ export async function usageOf(
   transport: Transport,
 ): Promise<Usage | null> {
   const runtime = runtimeOf(context.fleet, run.runtime);
-  const { transcriptPath } = evidenceOf(run);
-  if (!runtime.capabilities.reportsUsage || transcriptPath === null) return null;
-  // The path came from the worker: only a file below the agent's own home is read.
-  if (!transcriptPath.startsWith(`${placeOf(run).home}/`) || transcriptPath.includes("/../"))
-    return null;
+  if (!runtime.capabilities.reportsUsage || evidenceOf(run).transcriptPath === null) return null;
   await awaitCost(context, run);
-  const transcript = await context.fleet.provisioner.readTail(
-    transport,
-    transcriptPath,
-    MAX_TRANSCRIPT,
-  );
+  const transcript = await readTranscript(context, run, transport);
   const whole = transcript === null ? null : runtime.usage(transcript);
   return whole === null ? null : withoutEarlier(context.fleet.store.db, run, whole);
+}
+
+/** The agent's own record of the conversation; null when there is none. */
+export async function readTranscript(
+  context: DispatchContext,
+  run: Run,
+  transport: Transport,
+): Promise<string | null> {
+  const { transcriptPath } = evidenceOf(run);
+  // The path came from the worker: only a file below the agent's own home is read.
+  if (
+    transcriptPath === null ||
+    !transcriptPath.startsWith(`${placeOf(run).home}/`) ||
+    transcriptPath.includes("/../")
+  )
+    return null;
+  return context.fleet.provisioner.readTail(transport, transcriptPath, MAX_TRANSCRIPT);
 }
 
 /** Waits until the cost of the completed turn was shown (the transcript is whole by then), but not for long. */

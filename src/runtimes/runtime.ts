@@ -136,6 +136,8 @@ export interface Runtime {
   dialog(screen: string): DialogMatch | null;
   /** Sums usage over transcript lines (JSON lines text). Null when it holds none. */
   usage(transcript: string): Usage | null;
+  /** Texts that transcript lines show as submitted to the agent, as they were sent, oldest first. */
+  prompts(transcript: string): readonly string[];
   /** Keys (tmux send-keys names) that interrupt a turn. */
   readonly interruptKeys: readonly string[];
 }

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import type { RunDetailView } from "../../src/operations/views.ts";
 import { claudeFleet, skip, type ClaudeFleet } from "../support/claude-fleet.ts";
 import { until } from "../support/wait.ts";
 
+/** In the place of a status: no answer at all. */
+const HANG = 0;
 const NAP = `python3 -c "import time; time.sleep(600)"`;
 const IN_A_TOOL = `before [[bash ${NAP}]] [[text never]]`;
 
@@ -15,7 +19,8 @@ describe("failures around the real Claude Code CLI", { skip, concurrency: 2 }, (
       api: {
         scenario: ({ prompt }) => {
           for (const [word, status] of broken)
-            if (prompt.includes(word)) return { kind: "status", status };
+            if (prompt.includes(word))
+              return status === HANG ? { kind: "hang" } : { kind: "status", status };
           return undefined;
         },
       },
@@ -28,6 +33,18 @@ describe("failures around the real Claude Code CLI", { skip, concurrency: 2 }, (
       runId,
       ({ status }) => status?.explain.join().includes("running (Bash)") === true,
       "the tool",
+    );
+  /** The CLI writes its record a moment after it took the prompt. */
+  const transcriptOf = (run: RunDetailView) => {
+    const line = fleet.lines(run).find(({ event }) => event === "SessionStart");
+    return String(line?.payload["transcript_path"]);
+  };
+  const isWritten = (run: RunDetailView) =>
+    until(
+      () =>
+        existsSync(transcriptOf(run)) &&
+        readFileSync(transcriptOf(run), "utf8").includes('"type":"user"'),
+      { what: "the agent's own record of the prompt", timeoutMs: 30_000 },
     );
   const conversation = (session: string | null) =>
     fleet.api.requests.findLast((request) => request.session === session)?.prompts ?? [];
@@ -72,7 +89,9 @@ describe("failures around the real Claude Code CLI", { skip, concurrency: 2 }, (
 
   test("a killed agent is an error by its process within two seconds, and a resume goes on in the same conversation", async (t) => {
     const run = await fleet.start(IN_A_TOOL);
-    const pid = await fleet.pid(await inTool(run.run_id));
+    const running = await inTool(run.run_id);
+    await isWritten(running);
+    const pid = await fleet.pid(running);
     const killed = Date.now();
     process.kill(pid, "SIGKILL");
     const blocked = await fleet.reaches(run.run_id, ({ state }) => state === "blocked", "blocked");
@@ -93,6 +112,35 @@ describe("failures around the real Claude Code CLI", { skip, concurrency: 2 }, (
       await fleet.history(run.run_id),
     );
     assert.deepEqual(conversation(run.runtime_session_id), [IN_A_TOOL, "again [[text resumed]]"]);
+  });
+
+  test("what a killed agent had not written down is given to it again, in a conversation that exists", async () => {
+    broken.set("unwritten", HANG);
+    const run = await fleet.start("unwritten task");
+    const running = await fleet.shows(run.run_id, "running");
+    await isWritten(running);
+    process.kill(await fleet.pid(running), "SIGKILL");
+    await fleet.reaches(run.run_id, ({ state }) => state === "blocked", "blocked");
+    rmSync(transcriptOf(running));
+    broken.delete("unwritten");
+    await fleet.call("run.resume", { run_id: run.run_id, text: "and go on" });
+    const ended = await fleet.ends(run.run_id);
+    assert.equal(ended.state, "completed", await fleet.history(run.run_id));
+    assert.deepEqual(
+      ended.messages.map(({ text, receipt }) => [text, receipt]),
+      [
+        ["unwritten task", "accepted"],
+        ["unwritten task", "accepted"],
+        ["and go on", "accepted"],
+      ],
+    );
+    assert.notEqual(ended.runtime_session_id, run.runtime_session_id);
+    assert.deepEqual(conversation(ended.runtime_session_id), ["unwritten task", "and go on"]);
+    const lost = (await fleet.events(run.run_id)).filter(({ kind }) => kind === "run.message_lost");
+    assert.deepEqual(
+      lost.map(({ payload }) => payload["seq"]),
+      [1],
+    );
   });
 
   test("when the tmux server ends, nothing is shown as running, and a resume makes the session anew", async (t) => {

@@ -320,3 +320,18 @@ test("only what arrives exactly may be pasted into the live window", () => {
     assert.notEqual(runtime.refusePaste(text), null, JSON.stringify(text));
   }
 });
+
+test("the prompts of a transcript are what was submitted, byte for byte, and nothing else", () => {
+  const line = (content: unknown, more = {}) =>
+    JSON.stringify({ type: "user", message: { role: "user", content }, ...more });
+  const transcript = [
+    line("\t first \n\n"),
+    line([{ type: "tool_result", content: "x" }]),
+    line("a caveat", { isMeta: true }),
+    line("of a subagent", { isSidechain: true }),
+    JSON.stringify({ type: "assistant", message: { content: 'says "user"' } }),
+    '{"type":"user","mess',
+    line("second"),
+  ].join("\n");
+  assert.deepEqual(runtime.prompts(transcript), ["\t first \n\n", "second"]);
+});

@@ -4,6 +4,7 @@ import { encodeForClaude, refusePasteForClaude } from "./encode.ts";
 import { launchClaude } from "./launch.ts";
 import { seedClaude } from "./seed.ts";
 import { claudeSignals } from "./signals.ts";
+import { promptsOfTranscript } from "./prompts.ts";
 import { usageOfTranscript } from "./usage.ts";
 import { ASKING_MODE, PERMISSION_MODES, TESTED_VERSION, UNATTENDED_MODE } from "./vendor-data.ts";
 
@@ -42,6 +43,7 @@ export function createClaudeRuntime(): Runtime {
     signals: claudeSignals,
     dialog: dialogOnScreen,
     usage: usageOfTranscript,
+    prompts: promptsOfTranscript,
     interruptKeys: ["Escape"],
   };
 }

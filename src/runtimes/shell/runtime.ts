@@ -24,6 +24,7 @@ export function createShellRuntime(): Runtime {
     signals: shellSignals,
     dialog: () => null,
     usage: () => null,
+    prompts: () => [],
     interruptKeys: ["C-c"],
   };
 }
