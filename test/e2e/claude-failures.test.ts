@@ -145,7 +145,9 @@ describe("failures around the real Claude Code CLI", { skip, concurrency: 2 }, (
 
   test("when the tmux server ends, nothing is shown as running, and a resume makes the session anew", async (t) => {
     const run = await fleet.start(IN_A_TOOL);
-    const { worker } = await inTool(run.run_id);
+    const running = await inTool(run.run_id);
+    await isWritten(running);
+    const { worker } = running;
     const killed = Date.now();
     await fleet.tmux(worker ?? "", "kill-server");
     await fleet.reaches(run.run_id, ({ status }) => status?.status === "error", "an error");
