@@ -58,7 +58,35 @@ export async function attend(
     return correctWindow(context, fresh, verdict, attention);
   }
   attention.blockedFor = decision.kind === "block" ? decision.reason : undefined;
-  await act(context, fresh, decision, attention);
+  await act(context, fresh, await explainSilence(context, moment, fresh, decision), attention);
+}
+
+/** A worker that answers is not unreachable: when only its agent is silent, what it says of the agent's process counts. */
+async function explainSilence(
+  context: DispatchContext,
+  moment: Moment,
+  run: Run,
+  decision: Exclude<Decision, { kind: "wait" }>,
+): Promise<Exclude<Decision, { kind: "wait" }>> {
+  if (decision.kind !== "block" || moment.verdict.status !== "stale" || run.worker_id === null)
+    return decision;
+  const transport = await context.connections.kept(run.worker_id);
+  if (transport === undefined) return decision;
+  try {
+    const { agent } = await context.fleet.provisioner.probe(transport, sessionName(run.repo), {
+      run: run.run_id,
+      launch: run.launch,
+    });
+    if (agent === null) return decision;
+    if (agent.alive) {
+      return { ...decision, reason: "no pulse from the worker's guard; the agent's process lives" };
+    }
+    const reason = "the agent's process is dead, and nobody saw it end";
+    return moment.resumes ? { ...decision, reason } : { kind: "finish", outcome: "failed", reason };
+  } catch (error) {
+    if (error instanceof OrchestratorError) return decision;
+    throw error;
+  }
 }
 
 /** Starts the latest launch when nobody has yet. True when the run was moved. */

@@ -79,8 +79,8 @@ async function gather(
     );
     const findings = {
       rescued,
-      work: await workOf(context, run, worker, transport),
-      usage: await usageOf(context, run, transport),
+      work: await orNull(context, run, () => workOf(context, run, worker, transport)),
+      usage: await orNull(context, run, () => usageOf(context, run, transport)),
       pushed: await pushIfAsked(context, run, transport),
       gone: false,
     };
@@ -100,6 +100,22 @@ async function gather(
       ...NOTHING,
       rescued: { kind: "not-rescued", reason: "the worker cannot be reached", saved: null },
     };
+  }
+}
+
+/** A part of the report that cannot be had does not keep the run from ending; a cut connection is tried again. */
+async function orNull<T>(
+  context: DispatchContext,
+  run: Run,
+  action: () => Promise<T>,
+): Promise<T | null> {
+  try {
+    return await action();
+  } catch (error) {
+    if (!(error instanceof OrchestratorError) || error.code !== "internal") throw error;
+    const message = cleanText(error.message, 300);
+    context.fleet.logger.warn("run.report_lacks", { run_id: run.run_id, error: message });
+    return null;
   }
 }
 

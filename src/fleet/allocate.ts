@@ -127,12 +127,16 @@ function allocateNew(pool: PoolSnapshot, shown: readonly Considered[]): Plan {
   if (pool.maxWorkers !== null && counted.length >= pool.maxWorkers) {
     return {
       kind: "queue",
-      reason: `no idle worker, and the pool is at its cap of ${pool.maxWorkers}`,
+      reason: `${noneIdle(shown)}, and the pool is at its cap of ${pool.maxWorkers}`,
       considered: shown,
     };
   }
   if (pool.capacity !== null && pool.capacity <= 0) {
-    return { kind: "queue", reason: "no idle worker, and the provider is full", considered: shown };
+    return {
+      kind: "queue",
+      reason: `${noneIdle(shown)}, and the provider is full`,
+      considered: shown,
+    };
   }
   const number = lowestFree(pool);
   const name = workerName(pool.repo, number);
@@ -141,6 +145,12 @@ function allocateNew(pool: PoolSnapshot, shown: readonly Considered[]): Plan {
       ? `the pool has no worker yet: creating ${name}`
       : `none of ${shown.length} workers is idle: creating ${name}`;
   return { kind: "create", number, name, reason, considered: shown };
+}
+
+/** In a small pool, what each worker does instead. */
+function noneIdle(shown: readonly Considered[]): string {
+  if (shown.length === 0 || shown.length > 3) return "no idle worker";
+  return `no idle worker (${shown.map(({ worker, verdict }) => `${worker}: ${verdict}`).join("; ")})`;
 }
 
 function lowestFree(pool: PoolSnapshot): number {

@@ -4,7 +4,7 @@ import { asRunId } from "../domain/ids.ts";
 import type { Probe } from "../provisioner/provisioner.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, sessionName, type FleetContext } from "./context.ts";
-import { rescue } from "./rescue.ts";
+import { isUnsaved, rescue } from "./rescue.ts";
 import { findWorker, moveWorker, type Worker } from "./workers.ts";
 
 /**
@@ -98,8 +98,7 @@ async function whyNotSafe(
   const probe = await context.provisioner.probe(transport, sessionName(worker.repo));
   const busy = whyBusy(probe);
   if (busy !== null) return busy;
-  const clone = await context.provisioner.fingerprint(transport, worker.repo);
-  if (clone === null || clone === worker.saved_fingerprint) return null;
+  if (!(await isUnsaved(context, worker, transport))) return null;
   const saved = await rescue(
     context,
     worker,

@@ -7,7 +7,7 @@ import { providerOf, repoConfig, runtimeOf, sessionName, type FleetContext } fro
 import { ensureCreated } from "./create.ts";
 import { cleanTail, failureText } from "./failure-text.ts";
 import { prepare, type Seeds } from "./prepare.ts";
-import { rescue } from "./rescue.ts";
+import { isUnsaved, rescue } from "./rescue.ts";
 import {
   findWorker,
   moveWorker,
@@ -219,8 +219,7 @@ async function whyUnsaved(
   worker: Worker,
   transport: Transport,
 ): Promise<string | null> {
-  const clone = await context.provisioner.fingerprint(transport, worker.repo);
-  if (clone === null || clone === worker.saved_fingerprint) return null;
+  if (!(await isUnsaved(context, worker, transport))) return null;
   const run = {
     runId: worker.last_run_id ?? asRunId(`worker-${worker.worker_id}`),
     epoch: worker.epoch,

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { OrchestratorError } from "../domain/errors.ts";
 import type { RunId } from "../domain/ids.ts";
 import type { Saved } from "../provisioner/provisioner.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -17,6 +18,37 @@ export type Rescued =
  * what later lets the clone be reset. Safe to repeat: refs are named by run, epoch and a rising number.
  */
 export async function rescue(
+  context: FleetContext,
+  worker: Worker,
+  run: { runId: RunId; epoch: number },
+  transport: Transport,
+): Promise<Rescued> {
+  try {
+    return await save(context, worker, run, transport);
+  } catch (error) {
+    // What the worker cannot read or git cannot take will not be better the next time; a cut connection may.
+    if (!(error instanceof OrchestratorError) || error.retryable || error.code !== "internal")
+      throw error;
+    return { kind: "not-rescued", reason: error.message, saved: null };
+  }
+}
+
+/** Whether the clone is not as it was when it was last proven saved. One that cannot be read counts as changed. */
+export async function isUnsaved(
+  context: FleetContext,
+  worker: Worker,
+  transport: Transport,
+): Promise<boolean> {
+  try {
+    const clone = await context.provisioner.fingerprint(transport, worker.repo);
+    return clone !== null && clone !== worker.saved_fingerprint;
+  } catch (error) {
+    if (error instanceof OrchestratorError && error.code === "internal") return true;
+    throw error;
+  }
+}
+
+async function save(
   context: FleetContext,
   worker: Worker,
   run: { runId: RunId; epoch: number },
