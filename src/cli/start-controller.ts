@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { fromWireError, OrchestratorError, type WireError } from "../domain/errors.ts";
+import { environmentForController } from "../config/env.ts";
 import { ensureHome } from "../config/paths.ts";
 import type { Client } from "../operations/client.ts";
 import type { Context } from "./context.ts";
@@ -98,6 +99,7 @@ function start(context: Context): Started {
     child = spawn(command, [...args, "serve", "--detached"], {
       cwd: existsSync(context.env.userHome) ? context.env.userHome : context.paths.home,
       detached: true,
+      env: environmentForController(),
       stdio: ["ignore", log, log],
     });
   } finally {

@@ -149,3 +149,12 @@ function unknownVariables(names: readonly string[]): string[] {
       return `${cleanText(name, 80)} is not a variable of the orchestrator${hint}`;
     });
 }
+
+/**
+ * The environment for a controller that outlives the command: without what marks a worker's own processes. One that was started by an agent would
+ * otherwise count as part of that agent's launch, and be ended with it.
+ */
+export function environmentForController(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+  const marks = new Set(ENV_VARIABLES.filter(({ ours }) => ours === true).map(({ name }) => name));
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !marks.has(name)));
+}

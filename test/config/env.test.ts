@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { inspect } from "node:util";
 import { execa } from "execa";
 import { configSchema } from "../../src/config/config.ts";
-import { ENV_VARIABLES, readEnv } from "../../src/config/env.ts";
+import { ENV_VARIABLES, environmentForController, readEnv } from "../../src/config/env.ts";
 import { valueAt } from "../../src/config/problems.ts";
 import { errorOf } from "./support.ts";
 
@@ -89,4 +89,14 @@ test("reading the environment loads no package", async () => {
     seen.filter((url) => url.includes("node_modules")),
     [],
   );
+});
+
+test("a controller that an agent starts does not carry the agent's marks", () => {
+  const env = {
+    ORCHESTRATOR_LAUNCH: "run-a/1",
+    ORCHESTRATOR_WORKER: "w",
+    ORCHESTRATOR_HOME: "/h",
+    KEY: "k",
+  };
+  assert.deepEqual(environmentForController(env), { ORCHESTRATOR_HOME: "/h", KEY: "k" });
 });
