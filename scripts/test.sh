@@ -2,4 +2,4 @@
 # All tests, or the files named. Prints one line per test file's outcome.
 set -eu
 if [ $# -gt 0 ]; then exec node --test --test-concurrency=2 "$@"; fi
-exec node --test --test-concurrency=2 --test-timeout=300000 'test/**/*.test.ts'
+exec node --test --test-concurrency=2 --test-timeout=600000 'test/**/*.test.ts'
