@@ -1,5 +1,13 @@
-import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { stringify } from "yaml";
@@ -16,6 +24,8 @@ import type { EventView, RunDetailView, RunView } from "../../src/operations/vie
 import { randomIds } from "../../src/platform/ids.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { localProvider } from "../../src/providers/local/local.ts";
+
+const MAIN = join(import.meta.dirname, "..", "..", "src", "main.ts");
 
 /** An orchestrator of its own for one test: home, git remote, configuration; real sshd, tmux and git below it. */
 export interface Installation extends AsyncDisposable {
@@ -127,6 +137,8 @@ export function installation(options: InstallationOptions = {}): Installation {
     async [Symbol.asyncDispose]() {
       disposed = true;
       await stopController();
+      // A controller that the command line started outlives its starter.
+      if (existsSync(paths.socket)) spawnSync(process.execPath, [MAIN, "stop"], { env });
       const provider = localProvider({ root: paths.local, clock: systemClock(), ids: randomIds() });
       const workers = await provider.list("");
       await Promise.allSettled(workers.map(({ id }) => provider.destroy(id)));
