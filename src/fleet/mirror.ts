@@ -1,9 +1,10 @@
 import { createWriteStream } from "node:fs";
-import { mkdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, mkdtemp, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { execa } from "execa";
 import { OrchestratorError } from "../domain/errors.ts";
+import { cleanText } from "../domain/text.ts";
 
 /*
  * The controller's bare mirror of a repo: where snapshots of workers are kept, so that work outlives its worker. Refs below
@@ -24,10 +25,18 @@ export class Mirror {
     this.path = join(mirrors, `${repo}.git`);
   }
 
-  /** Makes the bare repository when it is not there. Safe to call at the same time from several places. */
+  /** Makes the bare repository when it is not there. Several at once make one: it is renamed into place whole, and only one can be. */
   async ensure(): Promise<void> {
-    await mkdir(this.path, { recursive: true, mode: 0o700 });
-    await this.#git(["init", "--bare", "--quiet", this.path]);
+    if (await isThere(join(this.path, "HEAD"))) return;
+    await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
+    const own = await mkdtemp(`${this.path}.new-`);
+    try {
+      await this.#git(["init", "--bare", "--quiet", own], own);
+      await rename(own, this.path);
+    } catch (error) {
+      await rm(own, { recursive: true, force: true });
+      if (!(await isThere(join(this.path, "HEAD")))) throw error;
+    }
   }
 
   /** Commits at the tips of what the mirror has, at most 200: what a bundle may leave out. */
@@ -113,22 +122,21 @@ export class Mirror {
     return { files: lines.length, insertions, deletions };
   }
 
-  async #git(args: readonly string[]) {
-    const result = await this.#run(args);
+  async #git(args: readonly string[], gitDir = this.path) {
+    const result = await this.#run(args, gitDir);
     if (result.exitCode === 0) return result;
+    const why = cleanText(result.stderr.trim().split("\n").at(-1) ?? "", 200);
     throw new OrchestratorError(
       "internal",
-      `git ${args[0] ?? ""} failed in the mirror ${this.path}`,
-      {
-        details: { stderr: result.stderr.slice(-500) },
-      },
+      `git ${args[0] ?? ""} failed in the mirror ${this.path}${why === "" ? "" : `: ${why}`}`,
+      { details: { exit_code: result.exitCode } },
     );
   }
 
-  async #run(args: readonly string[]) {
+  async #run(args: readonly string[], gitDir = this.path) {
     const result = await execa(
       "git",
-      ["-c", "core.hooksPath=/dev/null", "--git-dir", this.path, ...args],
+      ["-c", "core.hooksPath=/dev/null", "--git-dir", gitDir, ...args],
       {
         env: QUIET,
         reject: false,
@@ -141,3 +149,9 @@ export class Mirror {
     return { exitCode: result.exitCode ?? -1, stdout: result.stdout, stderr: result.stderr };
   }
 }
+
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
