@@ -1,8 +1,11 @@
 import type {
+  CheckView,
   EventView,
+  HistoryView,
   PlanView,
   RunDetailView,
   RunView,
+  SentView,
   WorkerView,
 } from "../operations/views.ts";
 
@@ -49,3 +52,6 @@ export const asPong = (value: unknown) =>
 export const asStopping = (value: unknown) => value as { readonly live_runs: number };
 export const asDiff = (value: unknown) => value as { readonly diff: string };
 export const asLogs = (value: unknown) => value as { readonly text: string };
+export const asCheck = (value: unknown) => value as CheckView;
+export const asSent = (value: unknown) => value as SentView;
+export const asHistory = (value: unknown) => value as readonly HistoryView[];

@@ -3,7 +3,6 @@ import { OrchestratorError } from "../domain/errors.ts";
 import { parseWindowName, windowStatus } from "../domain/status.ts";
 import type { StatusVerdict } from "../domain/status.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
-import { TransportError } from "../transport/transport-error.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
 import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts";
@@ -13,6 +12,7 @@ import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } fro
 import { proveOver } from "./prove-over.ts";
 import { prepareRelaunch } from "./relaunch.ts";
 import { verifyRun } from "./verify.ts";
+import { correctWindow } from "./window.ts";
 
 /** What the supervisor keeps in mind about a run between looks; losing it costs a repeated, idempotent call. */
 export interface Attention extends FollowNews {
@@ -55,7 +55,7 @@ export async function attend(
     fresh.state === "blocked" &&
     attention.blockedFor === decision.reason;
   if (decision.kind === "wait" || isSaid) {
-    return correctWindow(context, fresh, verdict, attention);
+    return watchWindow(context, fresh, verdict, attention);
   }
   attention.blockedFor = decision.kind === "block" ? decision.reason : undefined;
   await act(context, fresh, await explainSilence(context, moment, fresh, decision), attention);
@@ -253,7 +253,7 @@ export async function intendFollowUp(
 }
 
 /** The window name is a view of the status: when it keeps saying something else, it is set right and the disagreement recorded. */
-async function correctWindow(
+async function watchWindow(
   context: DispatchContext,
   run: Run,
   verdict: StatusVerdict,
@@ -275,27 +275,5 @@ async function correctWindow(
   attention.windowDiffersSince = undefined;
   attention.windowCorrectedUp = readAt;
   const transport = await context.connections.kept(run.worker_id);
-  if (transport === undefined) return;
-  try {
-    await context.fleet.provisioner.nameWindow(
-      transport,
-      sessionName(run.repo),
-      wanted,
-      verdict.reason,
-    );
-  } catch (error) {
-    if (error instanceof TransportError) return;
-    throw error;
-  }
-  await context.fleet.store.mutate(
-    async (tx) =>
-      tx.event({
-        kind: "run.window_corrected",
-        repo: run.repo,
-        run_id: run.run_id,
-        worker_id: run.worker_id ?? undefined,
-        payload: { shown: cleanText(shown, 40), wanted: `agent:${wanted}`, reason: verdict.reason },
-      }),
-    { quiet: true },
-  );
+  if (transport !== undefined) await correctWindow(context, transport, { run, shown, verdict });
 }

@@ -1,3 +1,4 @@
+import { checkFleet } from "./check.ts";
 import { ping, stop } from "./control.ts";
 import { dispatchPlan, dispatchRun } from "./dispatch.ts";
 import { eventsFollow, eventsRead } from "./events.ts";
@@ -17,10 +18,13 @@ import {
   status,
   workerAttach,
   workerBusy,
+  workerConsole,
   workerCreate,
   workerDestroy,
   workerExec,
+  workerHistoryRead,
   workerList,
+  workerSend,
   workerSetup,
   workerShow,
 } from "./workers.ts";
@@ -44,7 +48,11 @@ const ALL = [
   workerBusy,
   workerExec,
   workerAttach,
+  workerConsole,
+  workerSend,
+  workerHistoryRead,
   workerDestroy,
+  checkFleet,
   status,
   eventsRead,
   eventsFollow,

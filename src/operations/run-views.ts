@@ -4,9 +4,10 @@ import { isTerminal, TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
 import { findRun, type Message, type Run } from "../dispatch/runs.ts";
 import { statusOf } from "../dispatch/status.ts";
+import { findWorkerByName } from "../fleet/workers.ts";
 import type { Db } from "../store/store.ts";
 import type { Services } from "./services.ts";
-import { reportView, type RunDetailView, type RunView } from "./views.ts";
+import { reportView, type HistoryView, type RunDetailView, type RunView } from "./views.ts";
 
 const MAX_SHOWN_TEXT = 2_000;
 
@@ -152,6 +153,51 @@ export async function viewRun(db: Db, run: Run, now: number): Promise<RunView> {
   };
 }
 
+/** Runs of one worker with what was asked of them, newest first. */
+export async function workerHistory(
+  { store }: Services,
+  input: { worker: string; limit: number },
+): Promise<HistoryView[]> {
+  const { worker_id: workerId } = await findWorkerByName(store.db, input.worker);
+  const runs = await store.db
+    .selectFrom("runs")
+    .selectAll()
+    .where("worker_id", "=", workerId)
+    .orderBy("created_at", "desc")
+    .orderBy("run_id", "desc")
+    .limit(input.limit)
+    .execute();
+  return Promise.all(
+    runs.map(async (run) => ({
+      run_id: run.run_id,
+      state: run.state,
+      reason: run.reason,
+      created_at: run.created_at,
+      finished_at: run.finished_at,
+      messages: await viewMessages(store.db, run.run_id),
+    })),
+  );
+}
+
+async function viewMessages(db: Db, runId: RunId): Promise<HistoryView["messages"]> {
+  const messages = await db
+    .selectFrom("messages")
+    .selectAll()
+    .where("run_id", "=", runId)
+    .orderBy("seq")
+    .execute();
+  return messages.map((message) => ({
+    seq: message.seq,
+    receipt: message.receipt,
+    form: message.form,
+    bytes: Buffer.byteLength(message.body),
+    text: message.body.slice(0, MAX_SHOWN_TEXT),
+    created_at: message.created_at,
+    confirmed_at: message.confirmed_at,
+    detail: message.detail,
+  }));
+}
+
 async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailView> {
   const steps = await db
     .selectFrom("steps")
@@ -160,12 +206,6 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
     .where("step", "!=", "attempt")
     .orderBy("attempt")
     .orderBy("started_at")
-    .execute();
-  const messages = await db
-    .selectFrom("messages")
-    .selectAll()
-    .where("run_id", "=", run.run_id)
-    .orderBy("seq")
     .execute();
   return {
     ...(await viewRun(db, run, now)),
@@ -176,16 +216,7 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
       ms: step.ended_at === null ? null : step.ended_at - step.started_at,
       detail: step.detail,
     })),
-    messages: messages.map((message) => ({
-      seq: message.seq,
-      receipt: message.receipt,
-      form: message.form,
-      bytes: Buffer.byteLength(message.body),
-      text: message.body.slice(0, MAX_SHOWN_TEXT),
-      created_at: message.created_at,
-      confirmed_at: message.confirmed_at,
-      detail: message.detail,
-    })),
+    messages: await viewMessages(db, run.run_id),
     report: run.report === null ? null : reportView.parse(JSON.parse(run.report)),
   };
 }

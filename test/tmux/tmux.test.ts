@@ -99,7 +99,11 @@ test("a hostile name is shown as it is, runs nothing and does not end the server
     run(worker, renameWindowCommand(id, name));
     const raw = run(worker, listWindowsCommand(SESSION)).split("\n")[1] ?? "";
     if (/^[\u0020-\u007e]+$/.test(name)) {
-      const shown = raw.split(" ").slice(5).join(" ").replace(/^[^/]*\/%1\//, "");
+      const shown = raw
+        .split(" ")
+        .slice(5)
+        .join(" ")
+        .replace(/^[^/]*\/%1\//, "");
       // tmux stores a backslash of a name doubled, and keeps both marks before a bracket, as its status line wants them.
       assert.equal(shown.replaceAll("\\\\", "\\").replace("##[", "#["), name);
     }
