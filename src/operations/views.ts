@@ -217,7 +217,6 @@ export const historyView = z.object({
   messages: z.array(messageView),
 });
 
-export type CheckedView = z.output<typeof checkedView>;
 export type CheckView = z.output<typeof checkView>;
 export type SentView = z.output<typeof sentView>;
 export type HistoryView = z.output<typeof historyView>;
