@@ -106,6 +106,7 @@ export class SilentCheck {
     const one = async (worker: Worker): Promise<Checked> => {
       const machine = states.get(worker.worker_id) ?? null;
       const left = over - clock.monotonic();
+      if (left <= 0) return notLookedAt(worker, machine);
       // What the worker does is bounded by its own deadline, what the store does by nothing: hence the second one.
       const result = await within(clock, Math.min(left, timeoutMs * 2), signal, (ends) =>
         checkWorker(context, worker, machine, {

@@ -15,6 +15,9 @@ import type { Look } from "./judge.ts";
 /** Some hundred windows; a worker that sends more is not listened to. */
 const MAX_OUTPUT_BYTES = 64 * 1024;
 
+/** The transport's deadline and ours end at the same time: the same words for both, so that it is no change. */
+const LATE = "no answer in time";
+
 export interface LookOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
@@ -46,7 +49,7 @@ export async function actAt(
       return acted === true ? null : refusal;
     });
     if (done !== TOO_LATE) return done;
-    return { kind: "unreachable", why: `no answer within ${timeoutMs / 1_000} s` };
+    return { kind: "unreachable", why: LATE };
   } catch (error) {
     return { kind: "unreachable", why: whyOf(error) };
   }
@@ -94,8 +97,12 @@ function whyNotDialled(
   }
 }
 
-/** The transport's own words name ports, which change; its kind of failure does not. */
+/** The transport's own words name ports and times, which change; its kind of failure does not. */
 function whyOf(error: unknown): string {
-  if (error instanceof TransportError) return error.failure.replaceAll("_", " ");
+  if (error instanceof TransportError) {
+    return error.failure === "timeout" || error.failure === "aborted"
+      ? LATE
+      : error.failure.replaceAll("_", " ");
+  }
   return cleanText(error instanceof Error ? error.message : String(error), 200);
 }
