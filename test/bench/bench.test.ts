@@ -63,7 +63,18 @@ test(
     const json = join(folder, "report.json");
     const bench = join(import.meta.dirname, "bench.ts");
     try {
-      const args = [bench, "--rounds", "1", "--at-once", "2", "--once", "--json", json];
+      const args = [
+        bench,
+        "--rounds",
+        "1",
+        "--at-once",
+        "2",
+        "--sweep",
+        "2",
+        "--once",
+        "--json",
+        json,
+      ];
       const { stdout } = await execute(process.execPath, args);
       const { blocks } = JSON.parse(readFileSync(json, "utf8")) as Report;
       assert.deepEqual(
@@ -72,6 +83,7 @@ test(
           "P9 command line",
           "P1 warm dispatch",
           "P1 at a distance",
+          "P3 sweep of 2 workers",
           "P12 2 at once",
           "P12 beside mute workers",
         ],
@@ -89,3 +101,14 @@ test(
     }
   },
 );
+
+test("a sweep is measured against floors and scripts, opens nothing new and wakes nobody", async () => {
+  const bench = join(import.meta.dirname, "bench.ts");
+  const args = [bench, "--only", "P3", "--sweep", "3", "--rounds", "1", "--once"];
+  const { stdout } = await execute(process.execPath, args);
+  for (const what of ["product, kept connections ", "floor: ssh2 exec", "OpenSSH, one by one"]) {
+    assert.ok(stdout.includes(what), what);
+  }
+  assert.match(stdout, /MET +P3: 3 workers, connections opened by a sweep over kept ones: 0\.00/);
+  assert.match(stdout, /MET +P3: 3 workers, sleeping workers dialled: 0\.00/);
+});

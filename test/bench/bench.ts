@@ -13,23 +13,25 @@ import {
   type Findings,
   type Report,
 } from "./report.ts";
+import { sweep } from "./sweep.ts";
 import { distantDispatch, warmDispatch } from "./warm-dispatch.ts";
 
 /*
- * node test/bench/bench.ts [--only P1,P9,P12] [--rounds N] [--at-once 1,10,50] [--json FILE] [--once]
+ * node test/bench/bench.ts [--only P1,P3,P9,P12] [--rounds N] [--at-once 1,10,50] [--sweep 10,100] [--json FILE] [--once]
  *
  * Measures the built product against floors and peers in the same run, in turn, and prints ratios. Exit code 1 when a goal is missed; a
  * goal on a machine that was too noisy, or of fewer than five rounds, is neither met nor missed.
  */
 
 const USAGE =
-  "usage: node test/bench/bench.ts [--only P1,P9,P12] [--rounds N] [--at-once 1,10,50] [--json FILE] [--once]";
+  "usage: node test/bench/bench.ts [--only P1,P3,P9,P12] [--rounds N] [--at-once 1,10,50] [--sweep 10,100] [--json FILE] [--once]";
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "P1,P9,P12" },
+    only: { type: "string", default: "P1,P3,P9,P12" },
     rounds: { type: "string" },
     "at-once": { type: "string", default: "1,10,50" },
+    sweep: { type: "string", default: "10,100" },
     json: { type: "string" },
     // Each block is measured once, however noisy the machine.
     once: { type: "boolean", default: false },
@@ -37,10 +39,11 @@ const { values } = parseArgs({
 });
 const only = new Set(values.only.split(","));
 const sizes = values["at-once"].split(",").map(Number);
+const sweepSizes = values.sweep.split(",").map(Number);
 const wanted = values.rounds === undefined ? undefined : Number(values.rounds);
 if (
-  [...only].some((id) => !["P1", "P9", "P12"].includes(id)) ||
-  ![...sizes, wanted ?? 1].every(isCount)
+  [...only].some((id) => !["P1", "P3", "P9", "P12"].includes(id)) ||
+  ![...sizes, ...sweepSizes, wanted ?? 1].every(isCount)
 ) {
   console.error(USAGE);
   process.exit(2);
@@ -65,6 +68,11 @@ if (only.has("P1") || only.has("P9")) {
 if (only.has("P1")) {
   await using product = await openProduct({ workers: 1, proxied: true });
   await block("P1 at a distance", () => distantDispatch(product, wanted ?? 10));
+}
+if (only.has("P3")) {
+  for (const size of sweepSizes) {
+    await block(`P3 sweep of ${size} workers`, () => sweep(size, wanted ?? 5));
+  }
 }
 if (only.has("P12")) {
   for (const size of sizes) {

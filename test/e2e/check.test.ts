@@ -154,10 +154,8 @@ test("an ended run's window is set right on the idle worker, and a change under 
   assert.equal(await nameOf(installed), "agent:completed");
   await onWorker(installed, "tmux", "-u", "rename-window", "-t", "@1", "agent:error");
   const again = installed.call<CheckView>("check");
-  await onWorker(
-    installed,
-    ...["sh", "-c", "sleep 0.7; tmux -u rename-window -t @1 agent:completed"],
-  );
+  const rename = "sleep 0.7; tmux -u rename-window -t @1 agent:completed";
+  await onWorker(installed, "sh", "-c", rename);
   assert.deepEqual((await again).workers[0]?.found, []);
   const events = (await installed.events()).filter(({ kind }) => kind === "run.window_corrected");
   assert.equal(events.length, 1);

@@ -12,7 +12,8 @@ const windows = (worker: TestWorker): string[] =>
     .trimEnd()
     .split("\n");
 
-const isGuarded = (worker: TestWorker) => windows(worker).filter((line) => / guard 0$/.test(line));
+const isGuarded = (worker: TestWorker) =>
+  windows(worker).filter((line) => line.endsWith(" guard 0"));
 
 test("a guard that runs is left alone, one that has ended runs again, and its window is made when it is gone", async () => {
   using worker = new TestWorker();

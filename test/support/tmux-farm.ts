@@ -73,13 +73,11 @@ export async function tmuxFarm(count: number, authorizedKey: string): Promise<Tm
 /** Windows as a prepared worker has them; nothing runs in them. */
 function openSession(worker: FarmWorker, tmux: TmuxFarm["tmux"]): void {
   mkdirSync(worker.home, { recursive: true });
-  const idle = ["exec", "sleep", "100000"].join(" ");
-  tmux(
-    worker,
-    ...["-f", "/dev/null", "new-session", "-d", "-s", "kite-dev", "-n", "shell", idle, ";"],
-    ...["new-window", "-d", "-t", "=kite-dev:1", "-n", "agent:waiting", idle, ";"],
-    ...["new-window", "-d", "-t", "=kite-dev:2", "-n", "guard", idle],
-  );
+  const idle = "exec sleep 100000";
+  const shell = ["-f", "/dev/null", "new-session", "-d", "-s", "kite-dev", "-n", "shell", idle];
+  const agent = ["new-window", "-d", "-t", "=kite-dev:1", "-n", "agent:waiting", idle];
+  const guard = ["new-window", "-d", "-t", "=kite-dev:2", "-n", "guard", idle];
+  tmux(worker, ...shell, ";", ...agent, ";", ...guard);
 }
 
 /** Reachable from loopback alone, whatever address it listens on: there is one address for each worker. */
