@@ -87,6 +87,7 @@ process.on("message", () => {
   const stats: SweepStats = { cpuMs: (user + system) / 1_000, connections, woken };
   process.send?.(stats);
 });
-process.once("SIGTERM", () => {
-  void controller.stop().then(() => process.exit(0));
-});
+const end = () => void controller.stop().then(() => process.exit(0));
+process.once("SIGTERM", end);
+// Whoever measures has gone.
+process.once("disconnect", end);

@@ -1,6 +1,14 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { connect, createServer } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
@@ -27,7 +35,8 @@ const SSHD = "/usr/sbin/sshd";
 const PATH = process.env["PATH"] ?? "/usr/bin:/bin";
 
 export async function tmuxFarm(count: number, authorizedKey: string): Promise<TmuxFarm> {
-  const root = mkdtempSync("/tmp/sf-");
+  endAbandoned();
+  const root = mkdtempSync(`/tmp/sf-${process.pid}-`);
   const port = await freePort();
   const { username } = userInfo();
   const workers = Array.from({ length: count }, (_, index): FarmWorker => {
@@ -51,13 +60,7 @@ export async function tmuxFarm(count: number, authorizedKey: string): Promise<Tm
   });
   const dispose = () => {
     if (sshd.pid !== undefined && sshd.exitCode === null) process.kill(sshd.pid, "SIGTERM");
-    for (const worker of workers) {
-      try {
-        tmux(worker, "kill-server");
-      } catch {
-        // It has ended already.
-      }
-    }
+    for (const worker of workers) endServer(worker.tmuxDir);
     rmSync(root, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   };
   try {
@@ -67,6 +70,31 @@ export async function tmuxFarm(count: number, authorizedKey: string): Promise<Tm
   } catch (error) {
     dispose();
     throw error;
+  }
+}
+
+/** By its socket: tmux takes the account's own server where it does not like a folder. */
+function endServer(tmuxDir: string): void {
+  const socket = join(tmuxDir, `tmux-${userInfo().uid}`, "default");
+  if (existsSync(socket))
+    spawnSync("tmux", ["-u", "-S", socket, "kill-server"], { stdio: "ignore" });
+}
+
+/** Ends the farms of processes that were killed: their folders carry a pid that is gone. */
+function endAbandoned(): void {
+  for (const name of readdirSync("/tmp")) {
+    const pid = /^sf-([0-9]+)-/.exec(name)?.[1];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    const root = join("/tmp", name);
+    for (const each of readdirSync(root)) endServer(join(root, each));
+    try {
+      const sshd = readFileSync(join(root, "sshd.pid"), "utf8").trim();
+      const title = readFileSync(`/proc/${sshd}/cmdline`, "utf8");
+      if (title.includes(root)) process.kill(Number(sshd), "SIGTERM");
+    } catch {
+      // It has ended already.
+    }
+    rmSync(root, { recursive: true, force: true });
   }
 }
 
@@ -90,7 +118,7 @@ function sshdConfig(
   return `ListenAddress 0.0.0.0:${port}
 AllowUsers ${user}@127.0.0.0/8
 HostKey ${join(root, "host_key")}
-PidFile none
+PidFile ${join(root, "sshd.pid")}
 AuthorizedKeysFile ${join(root, "authorized_keys")}
 AuthenticationMethods publickey
 PermitRootLogin prohibit-password
