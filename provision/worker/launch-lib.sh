@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# For over and stop, after lib.sh: the processes of a launch.
+# For over, stop and step-over, after lib.sh: the processes of a launch.
 
 # launch_look RUN N [PID...]: reads the environment of each of this user's processes once, or of these alone. LAUNCH_PIDS: those that carry the launch id.
 # DOUBTFUL_PIDS: those that showed none at all, as a process does within an exec, which can take long on a busy machine.
@@ -112,4 +112,70 @@ report_over() {
   else
     printf 'over\tthe agent process %s ended and nothing carries the launch\n' "$GATE_PID"
   fi
+}
+
+# signal_all RUN N NAME: the gate's owner, and each process that carries the launch id. A pid is signalled only if the process seen
+# before and after the look at its environment is the same one (start time), so that one given to somebody else meanwhile is spared.
+signal_all() {
+  boot_id
+  signal_boot=$REPLY signal_run=$1 signal_n=$2
+  ! gate_owner_alive || kill -s "$3" "$GATE_PID" 2>/dev/null
+  launch_look "$1" "$2"
+  signal_seen=
+  set -- "$3"
+  for signal_pid in $LAUNCH_PIDS; do
+    [ "$signal_pid" != "$GATE_PID" ] && proc_starttime "$signal_pid" || continue
+    signal_seen="$signal_seen $signal_pid/$REPLY"
+    set -- "$@" "$signal_pid"
+  done
+  [ -n "$signal_seen" ] || return 0
+  signal_name=$1
+  shift
+  launch_look "$signal_run" "$signal_n" "$@"
+  for signal_entry in $signal_seen; do
+    case " $LAUNCH_PIDS " in *" ${signal_entry%/*} "*) ;; *) continue ;; esac
+    ! proc_alive "${signal_entry%/*}" "${signal_entry#*/}" "$signal_boot" || kill -s "$signal_name" "${signal_entry%/*}" 2>/dev/null
+  done
+}
+
+nothing_left() {
+  ! gate_owner_alive && launch_gone "$1" "$2"
+}
+
+# end_launch RUN N GRACE_MS: revokes the gate, ends the launch's processes (TERM, after the grace KILL), then prints what `over` prints.
+# Only processes that carry the launch id, and the gate's owner, are ever signalled.
+end_launch() {
+  read_gate "$1" "$2"
+  if [ -z "$GATE_PID" ]; then
+    "$SO_BIN/revoke" "$1" "$2" >/dev/null || die 70 "the gate cannot be revoked"
+    read_gate "$1" "$2"
+  fi
+  uptime_ms
+  end_deadline=$((REPLY + $3))
+  # An agent that goes by itself takes its children along: looking for them before it had the time is a look too many.
+  if gate_owner_alive; then
+    kill -s TERM "$GATE_PID" 2>/dev/null
+    end_turns=0
+    while gate_owner_alive && [ "$end_turns" -lt 20 ]; do
+      end_turns=$((end_turns + 1))
+      sleep 0.005
+    done
+  fi
+  end_gone=gone
+  if ! nothing_left "$1" "$2"; then
+    signal_all "$1" "$2" TERM
+    end_turns=0
+    until nothing_left "$1" "$2"; do
+      uptime_ms
+      end_now=$REPLY
+      [ "$end_now" -lt "$end_deadline" ] || signal_all "$1" "$2" KILL
+      if [ "$end_now" -ge $((end_deadline + 10000)) ]; then
+        end_gone=
+        break
+      fi
+      end_turns=$((end_turns + 1))
+      if [ "$end_turns" -le 10 ]; then sleep 0.01; else sleep 0.05; fi
+    done
+  fi
+  report_over "$1" "$2" "$end_gone"
 }

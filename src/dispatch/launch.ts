@@ -126,7 +126,10 @@ function toFiles(
     env: { ...plan.env, ...repoEnv },
     argv: plan.argv,
     auth: run.repo,
-    message: plan.appendMessage ? argument : null,
+    message:
+      message !== null && argument !== null && plan.appendMessage
+        ? { file: argument, bytes: Buffer.byteLength(message.sent) }
+        : null,
   });
   files.push({ name: `exec-${run.launch}`, content: bytes(script), mode: 0o600 });
   return files;
