@@ -27,6 +27,13 @@ git_dir() {
   fi
 }
 
+# head_commit: the commit checked out in the clone that is the current folder, without a process; empty when it takes one to tell.
+head_commit() {
+  { read -r head_word REPLY; } 2>/dev/null <.git/HEAD || head_word='' REPLY=
+  [ "$head_word" != ref: ] || { read -r REPLY; } 2>/dev/null <".git/$REPLY" || REPLY=
+  case $REPLY in *[!0123456789abcdef]*) REPLY= ;; esac
+}
+
 # remove_dead_locks: in the clone that is the current folder: lock files that a killed git left, when no git runs there; fails when
 # there were none to remove.
 remove_dead_locks() {

@@ -1,22 +1,19 @@
 # shellcheck shell=sh
 # For over, stop and step-over, after lib.sh: the processes of a launch.
 
-# launch_look RUN N [PID...]: reads the environment of each of this user's processes once, or of these alone. LAUNCH_PIDS: those that carry the launch id.
+# launch_look RUN N [PID...]: reads the environment of each of this user's processes twice, one time after the other, or of these
+# alone once. LAUNCH_PIDS: those that carry the launch id.
 # DOUBTFUL_PIDS: those that showed none at all, as a process does within an exec, which can take long on a busy machine.
 # Left out of these is what has none for good: zombies, the kernel's threads (no memory: vsize, field 23), and programs
 # started without one (it begins and ends at the same address: fields 50 and 51).
 launch_look() {
   look_id=ORCHESTRATOR_LAUNCH=$1/$2
   shift 2
-  if [ $# -eq 0 ]; then
-    set -- /proc/[0-9]*/environ
-  else
-    for look_pid in "$@"; do
-      shift
-      set -- "$@" "/proc/$look_pid/environ"
-    done
-  fi
-  look_found=$(head -v -c 2097152 "$@" 2>/dev/null | LC_ALL=C tr '\n\000' '\001\n' |
+  for look_pid in "$@"; do
+    shift
+    set -- "$@" "/proc/$look_pid/environ"
+  done
+  look_found=$(look_at "$@" | LC_ALL=C tr '\n\000' '\001\n' |
     LC_ALL=C awk -v id="$look_id" '
       BEGIN { FS = "\001" }
       {
@@ -37,14 +34,23 @@ launch_look() {
   # shellcheck disable=SC2086 # words
   set -- $look_found
   while [ $# -ge 2 ]; do
-    if [ "$1" = found ]; then
-      LAUNCH_PIDS="$LAUNCH_PIDS $2"
-    elif shows_later "$2"; then
-      DOUBTFUL_PIDS="$DOUBTFUL_PIDS $2"
-    fi
+    case $1 in
+      found) case "$LAUNCH_PIDS " in *" $2 "*) ;; *) LAUNCH_PIDS="$LAUNCH_PIDS $2" ;; esac ;;
+      *) case "$DOUBTFUL_PIDS " in *" $2 "*) ;; *) ! shows_later "$2" || DOUBTFUL_PIDS="$DOUBTFUL_PIDS $2" ;; esac ;;
+    esac
     shift 2
   done
   LAUNCH_PIDS=${LAUNCH_PIDS# } DOUBTFUL_PIDS=${DOUBTFUL_PIDS# }
+}
+
+look_at() {
+  if [ $# -gt 0 ]; then
+    head -v -c 2097152 "$@" 2>/dev/null
+  else
+    head -v -c 2097152 /proc/[0-9]*/environ 2>/dev/null
+    # A process born during the first look, by one that ended before it, is seen by the second.
+    head -v -c 2097152 /proc/[0-9]*/environ 2>/dev/null
+  fi
 }
 
 shows_later() {
@@ -57,21 +63,18 @@ shows_later() {
 }
 
 # launch_gone RUN N: whether no process carries the launch id. REPLY: those that do, or that for seconds cannot be told
-# apart from such. Looked at twice: a process born during the first look is seen by the second.
+# apart from such.
 launch_gone() {
-  gone_looks=0 gone_turns=0
-  while [ "$gone_looks" -lt 2 ]; do
+  gone_turns=0
+  while :; do
     launch_look "$1" "$2"
     REPLY=$LAUNCH_PIDS
     [ -z "$REPLY" ] || return 1
-    if [ -z "$DOUBTFUL_PIDS" ]; then
-      gone_looks=$((gone_looks + 1))
-    else
-      REPLY=$DOUBTFUL_PIDS
-      gone_turns=$((gone_turns + 1))
-      [ "$gone_turns" -lt 100 ] || return 1
-      sleep 0.02
-    fi
+    [ -n "$DOUBTFUL_PIDS" ] || return 0
+    REPLY=$DOUBTFUL_PIDS
+    gone_turns=$((gone_turns + 1))
+    [ "$gone_turns" -lt 100 ] || return 1
+    sleep 0.02
   done
 }
 

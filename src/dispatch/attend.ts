@@ -3,6 +3,7 @@ import { OrchestratorError } from "../domain/errors.ts";
 import { parseWindowName, windowStatus } from "../domain/status.ts";
 import type { StatusVerdict } from "../domain/status.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
+import type { OpenStart } from "../provisioner/provisioner.ts";
 import { TransportError } from "../transport/transport-error.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
@@ -16,6 +17,8 @@ import { verifyRun } from "./verify.ts";
 
 /** What the supervisor keeps in mind about a run between looks; losing it costs a repeated, idempotent call. */
 export interface Attention extends FollowNews {
+  /** The start of the first launch, which waits on the worker for its files. */
+  ahead: OpenStart | undefined;
   /** The launch that is known to have been started. */
   started: number;
   connection: "up" | "down";
@@ -110,7 +113,7 @@ async function startIfDue(
       run.launch === 1 ? null : await prepareRelaunch(context, run, transport, signal);
     result =
       unready === null
-        ? await ensureStarted(context, run, transport)
+        ? await ensureStarted(context, run, transport, takeAhead(attention))
         : ({ kind: "unready", why: unready } as const);
   } catch (error) {
     // What a repetition cannot mend is for a person; the rest is tried again.
@@ -141,6 +144,13 @@ async function startIfDue(
       );
       return true;
   }
+}
+
+/** Once only: whatever becomes of it, a second call begins anew. */
+function takeAhead(attention: Attention): OpenStart | undefined {
+  const { ahead } = attention;
+  attention.ahead = undefined;
+  return ahead;
 }
 
 async function look(context: DispatchContext, run: Run, verdict: StatusVerdict): Promise<Moment> {

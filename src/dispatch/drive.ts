@@ -10,7 +10,8 @@ import { findWorker, moveWorker, noteWorker, type Worker } from "../fleet/worker
 import type { Transport } from "../transport/transport.ts";
 import { ProviderError } from "../providers/provider-error.ts";
 import { TransportError } from "../transport/transport-error.ts";
-import { repoConfig } from "../fleet/context.ts";
+import { repoConfig, sessionName } from "../fleet/context.ts";
+import type { OpenStart } from "../provisioner/provisioner.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
 import { beginAttempt, endAttempt, lastAttempt } from "./attempts.ts";
 import { backOff, fail, giveBack, giveUpWorker, requeue } from "./drive-ends.ts";
@@ -25,13 +26,13 @@ const MAX_ATTEMPTS = 4;
 /**
  * Drives a run from its worker to the intent to launch: create, connect, prepare, seed. Every step is idempotent or behind a gate on the
  * worker, so calling this again after a crash at any point goes on where it was. Ends with the run in `launched`, `finishing` or back
- * in `queued`.
+ * in `queued`. Returns the start of the launch that it intended, when that was begun ahead.
  */
 export async function drive(
   context: DispatchContext,
   run: Run,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<OpenStart | undefined> {
   const { fleet } = context;
   const workerId = run.worker_id;
   if (workerId === null)
@@ -40,30 +41,57 @@ export async function drive(
   // An attempt that was begun and not ended is taken up again under its own name: its job re-attaches.
   const attempt = attempts.open ?? attempts.last + 1;
   const steps = new StepLog(fleet, run, attempt);
+  await using begun = new AsyncDisposableStack();
   try {
     // Nothing waits for this row: whoever comes after a crash without it counts to the same number.
     if (attempts.open === undefined) steps.also(beginAttempt(context, run, attempt));
     const worker = await created(context, run, await findWorker(fleet.store.db, workerId), steps);
-    if (worker === undefined) return;
+    if (worker === undefined) return undefined;
     fleet.failpoint("before-connect");
     const transport = await steps.measure(fleet.clock.now, "connect", () =>
       context.connections.reach(workerId),
     );
     fleet.failpoint("after-connect");
-    const outcome = await context.limitPreparing(() =>
-      prepareRun(context, run, worker, attempt, transport, steps, signal),
-    );
+    const { outcome, ahead } = await context.limitPreparing(async () => {
+      const [prepared, opened] = await Promise.allSettled([
+        prepareRun(context, run, worker, attempt, transport, steps, signal),
+        startAhead(context, run, worker, transport),
+      ]);
+      const ahead = begun.use(opened.status === "fulfilled" ? opened.value : undefined);
+      if (prepared.status === "rejected") throw prepared.reason;
+      return { outcome: prepared.value, ahead };
+    });
     fleet.failpoint("after-prepare");
     // In order, and in one transaction when nothing comes between.
     const recorded = steps.flush();
     recorded.catch(() => {});
     await settle(context, run, worker, attempt, outcome, transport, signal);
     await recorded;
+    if (outcome.kind !== "ready") return undefined;
+    begun.move();
+    return ahead;
   } catch (error) {
     await steps.flush().catch(() => {});
     if (signal.aborted) throw error;
     await settleError(context, run, attempt, error, signal);
+    return undefined;
   }
+}
+
+/** On a worker that has the scripts, the start of the agent comes up while it is prepared, and waits for its files. */
+async function startAhead(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  transport: Transport,
+): Promise<OpenStart | undefined> {
+  if (worker.allocation === "preparing") return undefined;
+  return context.fleet.provisioner.openStart(transport, {
+    epoch: run.epoch ?? worker.epoch,
+    run: run.run_id,
+    launch: run.launch + 1,
+    session: sessionName(run.repo),
+  });
 }
 
 async function created(

@@ -37,6 +37,7 @@ export class Supervision {
       changed: () => this.#nudge.nudge(),
       shown: undefined,
       quiet: false,
+      ahead: undefined,
       blockedFor: undefined,
       started: 0,
       connection: "up",
@@ -86,6 +87,7 @@ export class Supervision {
       }
     } finally {
       await this.#follower?.stop();
+      await this.#attention.ahead?.[Symbol.asyncDispose]();
     }
   }
 
@@ -130,7 +132,11 @@ export class Supervision {
     const stop = new AbortController();
     this.#cancelDrive = stop;
     try {
-      await drive(this.#context, run, AbortSignal.any([signal, stop.signal]));
+      this.#attention.ahead = await drive(
+        this.#context,
+        run,
+        AbortSignal.any([signal, stop.signal]),
+      );
     } catch (error) {
       if (!stop.signal.aborted || signal.aborted) throw error;
     } finally {

@@ -6,7 +6,7 @@ import type { Over, StartResult, WorkerFile } from "./provisioner.ts";
 import { tar } from "./tar.ts";
 
 /** `start` waits up to 20 s for the gate; a busy disk may take longer to sync. */
-const START_TIMEOUT_MS = 60_000;
+export const START_TIMEOUT_MS = 60_000;
 const CALL_TIMEOUT_MS = 30_000;
 /** No agent window, its program ended, or a person reads in it. */
 const NO_LIVE_PANE = 69;
