@@ -82,6 +82,8 @@ launch_gone() {
 read_gate() {
   GATE_PID='' GATE_START='' GATE_BOOT=''
   { read -r GATE_PID GATE_START GATE_BOOT _; } 2>/dev/null <"$SO_RUNS/$1/launch-$2"
+  # Linked with its content: only a loss of power can have taken that.
+  [ -n "$GATE_PID" ] || [ ! -e "$SO_RUNS/$1/launch-$2" ] || GATE_PID=0 GATE_START=0 GATE_BOOT=lost
 }
 
 gate_owner_alive() {

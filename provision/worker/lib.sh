@@ -199,13 +199,19 @@ tm() {
   tmux -u "$@"
 }
 
-# agent_pane SESSION: sets AGENT_WINDOW and AGENT_PANE, ids that stay whatever the windows are called; fails without them.
+# How a pane is: dead, with its exit code or signal; its process; what was started in it.
+PANE_STATE='#{pane_dead}#{pane_dead_status}#{pane_dead_signal} #{pane_pid} #{pane_start_command}'
+
+# agent_pane SESSION: sets AGENT_WINDOW and AGENT_PANE, ids that stay whatever the windows are called; fails without them. AGENT_STATE:
+# its PANE_STATE, when that took no further look.
 agent_pane() {
-  AGENT_WINDOW='' AGENT_PANE=''
-  pane_list=$(tm list-windows -t "=$1" -F '#{window_id} #{pane_id} #{window_index}/#{@agent_pane}/#{window_name}' 2>/dev/null) || return 1
+  AGENT_WINDOW='' AGENT_PANE='' AGENT_STATE=''
+  pane_list=$(tm list-windows -t "=$1" -F "#{window_id} #{pane_id} #{window_index}/#{@agent_pane}/#{window_name}$TAB$PANE_STATE" 2>/dev/null) || return 1
   while [ -n "$pane_list" ]; do
     pane_line=${pane_list%%"$NL"*}
     case $pane_list in *"$NL"*) pane_list=${pane_list#*"$NL"} ;; *) pane_list= ;; esac
+    pane_state=${pane_line#*"$TAB"}
+    pane_line=${pane_line%%"$TAB"*}
     pane_rest=${pane_line#* }
     pane_index=${pane_rest#* }
     pane_marked=${pane_index#*/}
@@ -216,6 +222,8 @@ agent_pane() {
         # Set by tmux-setup: the first pane of the agent's window, even when a person has split it.
         AGENT_WINDOW=${pane_line%% *}
         AGENT_PANE=$pane_marked
+        # Of the window's active pane, which need not be the agent's.
+        case $pane_rest in "$pane_marked "*) AGENT_STATE=$pane_state ;; esac
         return 0
         ;;
       *//agent:* | 1//*)

@@ -19,6 +19,7 @@ import { installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
 import { timed, wallMs } from "./measure.ts";
 import { BOOT_S } from "./prompt.ts";
+import { REPOSITORY } from "./repository.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const PATIENCE_MS = 120_000;
@@ -84,7 +85,10 @@ export async function openProduct({ workers, proxied = false }: ProductOptions):
   }
   symlinkSync(join(import.meta.dirname, "fake-claude.sh"), join(place, "bin", "claude"));
   writeFileSync(join(acks, "boot-s"), `${BOOT_S}\n`);
-  const installed = installation({ env: { PATH: `${join(place, "bin")}:${process.env["PATH"]}` } });
+  const installed = installation({
+    files: REPOSITORY,
+    env: { PATH: `${join(place, "bin")}:${process.env["PATH"]}` },
+  });
   installed.configure(
     { runtime: "claude", maxWorkers: workers, env: { BENCH_FOLDER: acks } },
     { delivery: { confirmSeconds: 120 } },
