@@ -4,6 +4,7 @@ import { isTerminal, TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
 import { findRun, type Message, type Run } from "../dispatch/runs.ts";
 import { statusOf } from "../dispatch/status.ts";
+import { sql } from "../store/sql.ts";
 import type { Db } from "../store/store.ts";
 import type { Services } from "./services.ts";
 import { reportView, type RunDetailView, type RunView } from "./views.ts";
@@ -159,7 +160,8 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
     .where("run_id", "=", run.run_id)
     .where("step", "!=", "attempt")
     .orderBy("attempt")
-    .orderBy("started_at")
+    // As they were begun: those written together have one time.
+    .orderBy(sql`rowid`)
     .execute();
   const messages = await db
     .selectFrom("messages")
