@@ -201,7 +201,9 @@ done
 echo done
 `,
   );
-  const tried = await worker.transport.exec(["sh", ".orchestrator/bin/try"], { timeoutMs: 120_000 });
+  const tried = await worker.transport.exec(["sh", ".orchestrator/bin/try"], {
+    timeoutMs: 120_000,
+  });
   assert.equal(tried.stdout, "done\n", tried.stderr);
 });
 
