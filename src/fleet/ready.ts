@@ -18,7 +18,7 @@ import {
 } from "./workers.ts";
 import type { Transport } from "../transport/transport.ts";
 
-/** How long one preparation may take, clone and set-up included (ms). */
+/** How long one preparation may take beside the set-up script (ms). */
 const READY_TIMEOUT_MS = 60 * 60_000;
 
 /** Reserves the pool's lowest free number for a worker without a run. `nothing_available` at the cap or when the provider is full. */
