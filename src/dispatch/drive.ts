@@ -13,7 +13,7 @@ import { TransportError } from "../transport/transport-error.ts";
 import { repoConfig, sessionName } from "../fleet/context.ts";
 import type { OpenStart } from "../provisioner/provisioner.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
-import { beginAttempt, endAttempt, lastAttempt } from "./attempts.ts";
+import { beginAttempt, endAttempt, jobOf, lastAttempt } from "./attempts.ts";
 import { backOff, fail, giveBack, giveUpWorker, requeue } from "./drive-ends.ts";
 import { encodeMessage, sentColumns } from "./launch.ts";
 import { moveRun, waitingMessage, type Run } from "./runs.ts";
@@ -131,7 +131,7 @@ async function prepareRun(
     context.seeds,
     worker,
     {
-      job: `${run.run_id}-${attempt}`,
+      job: jobOf(run, attempt),
       epoch: run.epoch ?? worker.epoch,
       runtime: runtimeOf(fleet, run.runtime),
       mode: run.mode,
