@@ -204,6 +204,7 @@ async function wireFleet(
     provisioner: createProvisioner(),
     keys: { privateKey: await readFile(keys.privateKey, "utf8"), publicKey: keys.publicLine },
     making: new Set(),
+    destroying: new Map(),
     mirrors: paths.mirrors,
     resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }, credentials),
   };
