@@ -24,7 +24,7 @@ export interface Attention extends FollowNews {
   connection: "up" | "down";
   /** What the run was blocked for last, in the words of the facts: said once. */
   blockedFor: string | undefined;
-  /** Since when the window name disagrees with the derived status (ms), if it does. */
+  /** Since when the window name disagrees with the derived status (monotonic ms), if it does. */
   windowDiffersSince: number | undefined;
   /** Uptime of the reading that was corrected last: only another one can disagree again. */
   windowCorrectedUp: number | undefined;
@@ -277,7 +277,7 @@ async function correctWindow(
     attention.windowDiffersSince = undefined;
     return;
   }
-  const now = context.fleet.clock.now();
+  const now = context.fleet.clock.monotonic();
   const readAt = evidence.tmux?.up ?? 0;
   if (readAt === attention.windowCorrectedUp) return;
   attention.windowDiffersSince ??= now;

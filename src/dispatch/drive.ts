@@ -14,7 +14,7 @@ import { repoConfig, sessionName } from "../fleet/context.ts";
 import type { OpenStart } from "../provisioner/provisioner.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
 import { beginAttempt, endAttempt, jobOf, lastAttempt } from "./attempts.ts";
-import { backOff, fail, giveBack, giveUpWorker, requeue } from "./drive-ends.ts";
+import { backOff, fail, giveBack, giveUpWorker, LONGEST_WAIT_MS, requeue } from "./drive-ends.ts";
 import { encodeMessage, sentColumns } from "./launch.ts";
 import { moveRun, waitingMessage, type Run } from "./runs.ts";
 import { StepLog } from "./step-log.ts";
@@ -48,7 +48,7 @@ export async function drive(
     const worker = await created(context, run, await findWorker(fleet.store.db, workerId), steps);
     if (worker === undefined) return undefined;
     fleet.failpoint("before-connect");
-    const transport = await steps.measure(fleet.clock.now, "connect", () =>
+    const transport = await steps.measure(fleet.clock.monotonic, "connect", () =>
       context.connections.reach(workerId),
     );
     fleet.failpoint("after-connect");
@@ -102,14 +102,16 @@ async function created(
 ): Promise<Worker | undefined> {
   if (worker.allocation !== "creating") return worker;
   const { fleet } = context;
-  const made = await steps.measure(fleet.clock.now, "create", () => ensureCreated(fleet, worker));
+  const made = await steps.measure(fleet.clock.monotonic, "create", () =>
+    ensureCreated(fleet, worker),
+  );
   if (made.kind === "created") return made.worker;
   await steps.flush();
   await requeue(
     context,
     run,
     `worker ${worker.name} was not created: ${made.reason}`,
-    made.foreign ? 0 : 5_000,
+    made.foreign ? 0 : LONGEST_WAIT_MS,
   );
   return undefined;
 }

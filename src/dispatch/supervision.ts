@@ -171,9 +171,10 @@ export class Supervision {
         if (isTerminal(run.state) || run.worker_id === null) return;
         const transport = await connections.reach(run.worker_id);
         this.#attention.connection = "up";
-        const began = fleet.clock.now();
+        const began = fleet.clock.monotonic();
         await followRun(this.#context, run, transport, this.#attention, signal);
-        pauseMs = fleet.clock.now() - began > 5_000 ? 0 : Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
+        pauseMs =
+          fleet.clock.monotonic() - began > 5_000 ? 0 : Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
       } catch (error) {
         if (signal.aborted) return;
         pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);

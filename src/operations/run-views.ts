@@ -203,7 +203,7 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
       attempt: step.attempt,
       step: step.step,
       state: step.state,
-      ms: step.ended_at === null ? null : step.ended_at - step.started_at,
+      ms: step.ended_at === null ? null : Math.max(0, step.ended_at - step.started_at),
       detail: step.detail,
     })),
     messages: messages.map(viewMessage),
