@@ -4,6 +4,9 @@ import { parseWindowName, windowStatus } from "../domain/status.ts";
 import type { StatusVerdict } from "../domain/status.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
 import type { OpenStart } from "../provisioner/provisioner.ts";
+import { whyFull } from "../fleet/disk.ts";
+import { findWorker } from "../fleet/workers.ts";
+import type { Transport } from "../transport/transport.ts";
 import { TransportError } from "../transport/transport-error.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
@@ -71,10 +74,14 @@ async function explainSilence(
   run: Run,
   decision: Exclude<Decision, { kind: "wait" }>,
 ): Promise<Exclude<Decision, { kind: "wait" }>> {
-  if (decision.kind !== "block" || moment.verdict.status !== "stale" || run.worker_id === null)
-    return decision;
+  const isSilent = moment.verdict.status === "stale";
+  if (decision.kind !== "block" || run.worker_id === null) return decision;
+  if (!isSilent && decision.receipt !== "unknown") return decision;
   const transport = await context.connections.kept(run.worker_id);
   if (transport === undefined) return decision;
+  const full = await fullDisk(context, run, transport);
+  if (full !== null) return { ...decision, reason: `${full}: ${decision.reason}` };
+  if (!isSilent) return decision;
   try {
     const { agent } = await context.fleet.provisioner.probe(transport, sessionName(run.repo), {
       run: run.run_id,
@@ -90,6 +97,16 @@ async function explainSilence(
     if (error instanceof OrchestratorError) return decision;
     throw error;
   }
+}
+
+/** A full disk takes the agent's words away, and those of the worker's scripts. */
+async function fullDisk(
+  context: DispatchContext,
+  run: Run,
+  transport: Transport,
+): Promise<string | null> {
+  if (run.worker_id === null) return null;
+  return whyFull(transport, (await findWorker(context.fleet.store.db, run.worker_id)).name);
 }
 
 /** Starts the latest launch when nobody has yet. True when the run was moved. */
@@ -129,20 +146,19 @@ async function startIfDue(
       return false;
     case "unready": {
       const why = `not started again: ${cleanText(result.why, 300)}`;
-      await moveToBlocked(context, run, why, "unknown");
+      const full = await fullDisk(context, run, transport);
+      await moveToBlocked(context, run, full === null ? why : `${full}: ${why}`, "unknown");
       return true;
     }
     case "revoked":
       await moveToBlocked(context, run, "its launch was revoked on the worker", "unknown");
       return true;
-    case "unknown":
-      await moveToBlocked(
-        context,
-        run,
-        `whether the agent started is not known: ${cleanText(result.why, 200)}`,
-        "unknown",
-      );
+    case "unknown": {
+      const why = `whether the agent started is not known: ${cleanText(result.why, 200)}`;
+      const full = await fullDisk(context, run, transport);
+      await moveToBlocked(context, run, full === null ? why : `${full}: ${why}`, "unknown");
       return true;
+    }
   }
 }
 

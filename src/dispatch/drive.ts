@@ -4,6 +4,7 @@ import { cleanText } from "../domain/text.ts";
 import { ensureCreated } from "../fleet/create.ts";
 import { runtimeOf } from "../fleet/context.ts";
 import { prepare, type PrepareOutcome, type Prepared } from "../fleet/prepare.ts";
+import { whyFull } from "../fleet/disk.ts";
 import { cleanTail, failureText } from "../fleet/failure-text.ts";
 import { rescue } from "../fleet/rescue.ts";
 import { findWorker, moveWorker, noteWorker, type Worker } from "../fleet/workers.ts";
@@ -193,7 +194,6 @@ async function settleFailure(
   signal: AbortSignal,
 ): Promise<void> {
   const tail = cleanTail(outcome.tail);
-  const reason = failureText(outcome);
   if (outcome.step === "idle" && outcome.code === CODE.busy) {
     const why = cleanText(outcome.fact ?? "somebody uses it", 200);
     return giveBack(context, run, worker, why);
@@ -216,7 +216,9 @@ async function settleFailure(
   if (outcome.step === "owner" && outcome.code === CODE.otherFleet) {
     return giveUpWorker(context, run, worker, "it belongs to another fleet");
   }
-  if (outcome.code === CODE.cloneFailed && attempt < MAX_ATTEMPTS - 1) {
+  const full = await whyFull(transport, worker.name);
+  const reason = full === null ? failureText(outcome) : `${full}: ${failureText(outcome)}`;
+  if (outcome.code === CODE.cloneFailed && full === null && attempt < MAX_ATTEMPTS - 1) {
     return backOff(context, run, attempt, reason, { signal });
   }
   await fail(context, run, reason, { step: outcome.step, code: outcome.code, tail });
@@ -241,7 +243,17 @@ async function settleError(
   if (isLost || error instanceof TransportError || error.code === "unreachable") {
     return giveUpThis(context, run, message);
   }
-  await fail(context, run, message, { code: error.code });
+  const full = await whyFullNow(context, run);
+  const reason = full === null ? message : `${full}: it could not be prepared`;
+  await fail(context, run, reason, { code: error.code });
+}
+
+/** What the worker's scripts could not say when they failed. */
+async function whyFullNow(context: DispatchContext, run: Run): Promise<string | null> {
+  if (run.worker_id === null) return null;
+  const transport = await context.connections.kept(run.worker_id);
+  if (transport === undefined) return null;
+  return whyFull(transport, (await findWorker(context.fleet.store.db, run.worker_id)).name);
 }
 
 async function isBeingCreated(context: DispatchContext, run: Run): Promise<boolean> {

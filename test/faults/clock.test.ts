@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { asRunId } from "../../src/domain/ids.ts";
 import { settleClock } from "../../src/dispatch/clock-step.ts";
-import { systemClock, type Clock } from "../../src/platform/clock.ts";
+import type { Clock } from "../../src/platform/clock.ts";
 import { randomIds } from "../../src/platform/ids.ts";
 import { localProvider } from "../../src/providers/local/local.ts";
 import { ProviderError } from "../../src/providers/provider-error.ts";
@@ -14,20 +14,11 @@ import { NO_EVIDENCE } from "../../src/runtimes/evidence.ts";
 import { open, tempFolder } from "../store/rig.ts";
 import { messageRow, runRow, taskRow, workerRow } from "../store/rows.ts";
 import { installation, type Installation } from "../support/installation.ts";
+import { MovedClock } from "../support/moved-clock.ts";
 import { until } from "../support/wait.ts";
 
 const HOUR = 3_600_000;
 const STEPS = { "an hour": HOUR, "a day": 24 * HOUR };
-
-/** The system's clock, whose wall time the test moves; monotonic time and sleeping stay what they are. */
-class MovedClock implements Clock {
-  readonly #system = systemClock();
-  offset = 0;
-  now = () => Date.now() + this.offset;
-  monotonic = () => this.#system.monotonic();
-  bootId = () => this.#system.bootId();
-  sleep = (ms: number, signal?: AbortSignal) => this.#system.sleep(ms, signal);
-}
 
 function held(installed: Installation): { task: string; go(): void } {
   const go = join(installed.home, "go");
