@@ -18,6 +18,9 @@ import { proveOver } from "./prove-over.ts";
 import { prepareRelaunch } from "./relaunch.ts";
 import { verifyRun } from "./verify.ts";
 
+/** How long the events of a worker that answers again may take to arrive (ms). */
+const CATCH_UP_MS = 5_000;
+
 /** What the supervisor keeps in mind about a run between looks; losing it costs a repeated, idempotent call. */
 export interface Attention extends FollowNews {
   /** The start of the first launch, which waits on the worker for its files. */
@@ -25,6 +28,8 @@ export interface Attention extends FollowNews {
   /** The launch that is known to have been started. */
   started: number;
   connection: "up" | "down";
+  /** Since when the events are followed over this connection (monotonic ms); undefined: not yet. */
+  followedSince: number | undefined;
   /** What the run was blocked for last, in the words of the facts: said once. */
   blockedFor: string | undefined;
   /** Since when the window name disagrees with the derived status (monotonic ms), if it does. */
@@ -63,8 +68,32 @@ export async function attend(
   if (decision.kind === "wait" || isSaid) {
     return correctWindow(context, fresh, verdict, attention);
   }
+  const isSilent = verdict.status === "stale";
+  if (isSilent && isCatchingUp(attention, clock.monotonic())) return;
+  const explained = await explainSilence(context, moment, fresh, decision);
+  if (isSilent && (await isHeardAgain(context, fresh, attention))) return;
   attention.blockedFor = decision.kind === "block" ? decision.reason : undefined;
-  await act(context, fresh, await explainSilence(context, moment, fresh, decision), attention);
+  await act(context, fresh, explained, attention);
+}
+
+/** While the worker was asked about a silence, more may have been heard, or may be about to. */
+async function isHeardAgain(
+  context: DispatchContext,
+  looked: Run,
+  attention: Attention,
+): Promise<boolean> {
+  const { store, clock } = context.fleet;
+  const now = await findRun(store.db, looked.run_id);
+  return (
+    evidenceOf(now).lastAt !== evidenceOf(looked).lastAt ||
+    isCatchingUp(attention, clock.monotonic())
+  );
+}
+
+/** What happened while nobody listened is still being read: an agent's silence so far says nothing. */
+function isCatchingUp({ connection, followedSince }: Attention, now: number): boolean {
+  if (connection === "down") return false;
+  return followedSince === undefined || now - followedSince < CATCH_UP_MS;
 }
 
 /** A worker that answers is not unreachable: when only its agent is silent, what it says of the agent's process counts. */

@@ -13,6 +13,7 @@ import type { RunDetailView, RunView, StatusView, WorkerView } from "../../src/o
 import { NO_EVIDENCE } from "../../src/runtimes/evidence.ts";
 import { open, tempFolder } from "../store/rig.ts";
 import { messageRow, runRow, taskRow, workerRow } from "../store/rows.ts";
+import { isAlive } from "../support/agent-window.ts";
 import { installation, type Installation } from "../support/installation.ts";
 import { MovedClock } from "../support/moved-clock.ts";
 import { until } from "../support/wait.ts";
@@ -191,6 +192,24 @@ for (const [name, step] of Object.entries(STEPS)) {
     });
   });
 }
+
+test("an agent that ended while nobody listened for a minute has ended as it did: neither blocked nor failed", async () => {
+  const clock = new MovedClock();
+  await using installed = installation({ overrides: { clock } });
+  const { task, go } = held(installed);
+  const run = await installed.dispatch(task);
+  await installed.wait(run.run_id, "delivered");
+  await installed.stopController();
+  const gate = join(installed.homeOf("kite-1"), ".orchestrator/runs", run.run_id, "launch-1");
+  const pid = Number(readFileSync(gate, "utf8").split(" ")[0]);
+  go();
+  await until(() => !isAlive(pid), { what: "the agent's end" });
+  clock.offset += 60_000;
+  const ended = await installed.wait(run.run_id);
+  assert.equal(ended.state, "completed", JSON.stringify(ended));
+  const kinds = (await installed.events(run.run_id)).map(({ kind }) => kind);
+  assert.ok(!kinds.includes("run.blocked"), kinds.join(" "));
+});
 
 test("a worker that was busy with a person is idle again when it should be, not when the clock has caught up", async () => {
   const clock = new MovedClock();
