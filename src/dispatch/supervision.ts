@@ -41,6 +41,7 @@ export class Supervision {
       blockedFor: undefined,
       started: 0,
       connection: "up",
+      followedSince: undefined,
       windowDiffersSince: undefined,
       windowCorrectedUp: undefined,
     };
@@ -170,10 +171,12 @@ export class Supervision {
         const run = await findRun(fleet.store.db, runId);
         if (isTerminal(run.state) || run.worker_id === null) return;
         const transport = await connections.reach(run.worker_id);
+        const began = fleet.clock.monotonic();
         this.#attention.connection = "up";
-        const began = fleet.clock.now();
+        this.#attention.followedSince = began;
         await followRun(this.#context, run, transport, this.#attention, signal);
-        pauseMs = fleet.clock.now() - began > 5_000 ? 0 : Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
+        pauseMs =
+          fleet.clock.monotonic() - began > 5_000 ? 0 : Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
       } catch (error) {
         if (signal.aborted) return;
         pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
