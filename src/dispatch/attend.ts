@@ -34,6 +34,8 @@ export interface Attention extends FollowNews {
   blockedFor: string | undefined;
   /** Since when the window name disagrees with the derived status (monotonic ms), if it does. */
   windowDiffersSince: number | undefined;
+  /** The agent works, and only its silence could change anything: whatever it says ends the wait for the next look. */
+  calm: boolean;
   /** Uptime of the reading that was corrected last: only another one can disagree again. */
   windowCorrectedUp: number | undefined;
 }
@@ -66,7 +68,14 @@ export async function attend(
     fresh.state === "blocked" &&
     attention.blockedFor === decision.reason;
   if (decision.kind === "wait" || isSaid) {
-    return correctWindow(context, fresh, verdict, attention);
+    await correctWindow(context, fresh, verdict, attention);
+    attention.calm =
+      fresh.state === "active" &&
+      moment.receipt === "accepted" &&
+      verdict.status === "running" &&
+      connection === "up" &&
+      attention.windowDiffersSince === undefined;
+    return;
   }
   const isSilent = verdict.status === "stale";
   if (isSilent && isCatchingUp(attention, clock.monotonic())) return;

@@ -16,6 +16,8 @@ import { findRun, moveRun, type Run } from "./runs.ts";
 
 /** How often a run is looked at when nothing happens: statuses grow stale by time alone (ms). */
 const LOOK_EVERY_MS = 1_000;
+/** The same while the agent works and is heard (ms): a silence is noticed that much later. */
+const CALM_LOOK_EVERY_MS = 10_000;
 const MAX_PAUSE_MS = 15_000;
 
 /**
@@ -37,6 +39,7 @@ export class Supervision {
       changed: () => this.#nudge.nudge(),
       shown: undefined,
       quiet: false,
+      calm: false,
       ahead: undefined,
       blockedFor: undefined,
       started: 0,
@@ -79,7 +82,9 @@ export class Supervision {
         try {
           const moved = await this.#turn(run, signal);
           failures = 0;
-          if (!moved) await this.#pause(LOOK_EVERY_MS, signal);
+          if (!moved) {
+            await this.#pause(this.#attention.calm ? CALM_LOOK_EVERY_MS : LOOK_EVERY_MS, signal);
+          }
         } catch (error) {
           if (signal.aborted) return;
           failures += 1;
@@ -94,6 +99,7 @@ export class Supervision {
 
   /** True when the run was moved, so that the next turn must not wait. */
   async #turn(run: Run, signal: AbortSignal): Promise<boolean> {
+    this.#attention.calm = false;
     switch (run.state) {
       case "driving":
         await this.#driveUntilCancelled(run, signal);
