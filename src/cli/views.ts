@@ -6,6 +6,7 @@ import type {
   RunDetailView,
   RunView,
   SentView,
+  WindowSentView,
   WorkerView,
 } from "../operations/views.ts";
 
@@ -15,6 +16,7 @@ import type {
  */
 
 export const asRun = (value: unknown) => value as RunView;
+export const asSent = (value: unknown) => value as SentView;
 export const asRunDetail = (value: unknown) => value as RunDetailView;
 export const asRuns = (value: unknown) => value as readonly RunView[];
 export const asWorker = (value: unknown) => value as WorkerView;
@@ -53,5 +55,5 @@ export const asStopping = (value: unknown) => value as { readonly live_runs: num
 export const asDiff = (value: unknown) => value as { readonly diff: string };
 export const asLogs = (value: unknown) => value as { readonly text: string };
 export const asCheck = (value: unknown) => value as CheckView;
-export const asSent = (value: unknown) => value as SentView;
+export const asWindowSent = (value: unknown) => value as WindowSentView;
 export const asHistory = (value: unknown) => value as readonly HistoryView[];

@@ -4,6 +4,7 @@ import type { HistoryView } from "../operations/views.ts";
 import { goTo } from "./attach.ts";
 import { cleanBlock, cleanLine } from "./clean.ts";
 import type { Context } from "./context.ts";
+import { followAndReport } from "./follow-command.ts";
 import { formatTime } from "./format.ts";
 import { printJson, printLine } from "./io.ts";
 import { duration, wholeNumber } from "./parse.ts";
@@ -20,7 +21,7 @@ import {
   type Given,
   type OptionSpec,
 } from "./spec.ts";
-import { asExecuted, asHistory, asLogs, asPlan, asRunDetail, asSent, asWorker } from "./views.ts";
+import { asExecuted, asHistory, asLogs, asPlan, asWindowSent, asWorker } from "./views.ts";
 
 /* What operators do with one worker: look, run, type, read. */
 
@@ -200,7 +201,7 @@ function withTilde(word: string, userHome: string): string {
 async function runSendTo(context: Context, given: Given): Promise<number> {
   const session = openSession(context, "controller");
   try {
-    const sent = asSent(
+    const sent = asWindowSent(
       await session.call(
         "worker.send",
         {
@@ -212,12 +213,14 @@ async function runSendTo(context: Context, given: Given): Promise<number> {
         { repeatable: true },
       ),
     );
-    if (sent.run !== null) {
-      const input = { run_id: sent.run.run_id };
-      const run = asRunDetail(await session.call("run.show", input, { repeatable: true }));
-      return reportReceipt(context, run, isSet(given, "json"));
+    const asJson = isSet(given, "json");
+    if (sent.run?.message.seq === 1) {
+      // A run of its own, which continues the one that had ended: it gets the message now.
+      const following = { until: "delivered", json: asJson, after: 0, message: 1 } as const;
+      return await followAndReport(context, session, sent.run, following);
     }
-    if (isSet(given, "json")) printJson(context.io, sent);
+    if (sent.run !== null) return reportReceipt(context, sent.run, asJson);
+    if (asJson) printJson(context.io, sent);
     else printLine(context.io, `typed into ${cleanLine(sent.window)} of ${cleanLine(sent.worker)}`);
     return 0;
   } finally {

@@ -1,6 +1,6 @@
 import type { Orchestration, DispatchRequest } from "../operations/services.ts";
 import type { PlanView, RunView, WorkerView } from "../operations/views.ts";
-import { viewRun } from "../operations/run-views.ts";
+import { viewRun, viewSent } from "../operations/run-views.ts";
 import { viewWorker } from "../operations/worker-views.ts";
 import { cancelRun, resumeRun, retryRun, sendToRun } from "../dispatch/commands.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
@@ -39,6 +39,8 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     viewRun(store.db, await findRun(store.db, runId), clock.now());
   const shownWorker = async (worker: Worker): Promise<WorkerView> =>
     viewWorker(store.db, await findWorker(store.db, worker.worker_id), clock.now());
+  const shownMessage = async ({ runId, seq }: { runId: string; seq: number }) =>
+    viewSent(store.db, await findRun(store.db, runId), seq, clock.now());
   const byName = (name: string) => findWorkerByName(store.db, name);
   const workersNamed = (name: string) =>
     byName(name).catch((error: unknown) => {
@@ -82,7 +84,7 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     },
     async send(target, text, sendOptions) {
       await configSource.refresh();
-      return shownRun(await sendToRun(dispatch, dispatcher, target, text, sendOptions));
+      return shownMessage(await sendToRun(dispatch, dispatcher, target, text, sendOptions));
     },
     diff: async (runId) => diffOfRun(dispatch, await findRun(store.db, runId)),
     logs: async (runId, { lines }) => logsOfRun(dispatch, await findRun(store.db, runId), lines),
@@ -109,7 +111,7 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       await configSource.refresh();
       const input = { window, text, requestId };
       const sent = await sendToWindow(dispatch, dispatcher, await byName(name), input);
-      const run = sent.kind === "message" ? await shownRun(sent.runId) : null;
+      const run = sent.kind === "message" ? await shownMessage(sent) : null;
       return { worker: name, window: sent.window, kind: sent.kind, run };
     },
     async check(scope, checkSignal) {

@@ -1,11 +1,10 @@
 import { OrchestratorError } from "../domain/errors.ts";
-import type { RunId } from "../domain/ids.ts";
 import { sessionName } from "../fleet/context.ts";
 import type { Worker } from "../fleet/workers.ts";
 import { listWindowsCommand, typeCommand } from "../tmux/commands.ts";
 import { agentWindow, GUARD_WINDOW, parseWindows, type Window } from "../tmux/windows.ts";
 import type { Transport } from "../transport/transport.ts";
-import { sendToRun } from "./commands.ts";
+import { sendToRun, type Sent } from "./commands.ts";
 import type { DispatchContext } from "./context.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
@@ -14,9 +13,9 @@ const SHELLS: ReadonlySet<string> = new Set(
   "sh bash dash ash zsh ksh mksh fish csh tcsh busybox".split(" "),
 );
 
-export type Sent =
+export type SentToWindow =
   | { readonly kind: "typed"; readonly window: string }
-  | { readonly kind: "message"; readonly window: string; readonly runId: RunId };
+  | ({ readonly kind: "message"; readonly window: string } & Sent);
 
 /**
  * Types one command line into a window of the worker and ends it with Enter; for the agent's window, however it was named, the text is
@@ -27,11 +26,11 @@ export async function sendToWindow(
   dispatcher: Dispatcher,
   worker: Worker,
   input: { readonly window: string; readonly text: string; readonly requestId: string | undefined },
-): Promise<Sent> {
-  const message = async (window: string): Promise<Sent> => {
+): Promise<SentToWindow> {
+  const message = async (window: string): Promise<SentToWindow> => {
     const options = { live: false, requestId: input.requestId };
-    const runId = await sendToRun(context, dispatcher, worker.name, input.text, options);
-    return { kind: "message", window, runId };
+    const sent = await sendToRun(context, dispatcher, worker.name, input.text, options);
+    return { kind: "message", window, ...sent };
   };
   if (input.window === "agent") return message("agent");
   const transport = await context.connections.reach(worker.worker_id);

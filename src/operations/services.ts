@@ -1,7 +1,14 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
-import type { CheckView, PlanView, RunView, SentView, WorkerView } from "./views.ts";
+import type {
+  CheckView,
+  PlanView,
+  RunView,
+  SentView,
+  WindowSentView,
+  WorkerView,
+} from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -33,7 +40,7 @@ export interface Orchestration {
     target: string,
     text: string,
     options: { live: boolean; requestId: string | undefined },
-  ): Promise<RunView>;
+  ): Promise<SentView>;
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
   workerCreate(repo: string): Promise<WorkerView>;
@@ -53,7 +60,7 @@ export interface Orchestration {
     window: string,
     text: string,
     requestId: string | undefined,
-  ): Promise<SentView>;
+  ): Promise<WindowSentView>;
   check(
     scope: { worker: string | undefined; repo: string | undefined },
     signal: AbortSignal,

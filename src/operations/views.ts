@@ -34,6 +34,7 @@ export const stepView = z.object({
 
 export const messageView = z.object({
   seq: z.number(),
+  launch: z.number().nullable().describe("the launch that carries it; null: it waits for its turn"),
   receipt: z.enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"]),
   form: z.enum(["exact", "prefixed", "file"]).nullable(),
   bytes: z.number(),
@@ -85,7 +86,9 @@ export const runView = z.object({
   state_reason: z.string().nullable(),
   worker: z.string().nullable(),
   reason: z.string().nullable().describe("why this worker, or why none yet"),
-  receipt: z.enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"]),
+  receipt: z
+    .enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"])
+    .describe("of the message that the latest launch carries; what waits behind it has its own"),
   status: statusView.nullable(),
   runtime: z.string(),
   mode: z.string(),
@@ -134,6 +137,10 @@ export const workerView = z.object({
   status: statusView.nullable(),
   attach: z.string(),
   created_at: z.number(),
+});
+
+export const sentView = runView.extend({
+  message: messageView.describe("the message that was sent, with its own receipt"),
 });
 
 export const planView = z.object({
@@ -201,11 +208,11 @@ export const checkView = z.object({
 });
 
 /** What became of a text for one of a worker's windows. */
-export const sentView = z.object({
+export const windowSentView = z.object({
   worker: z.string(),
   window: z.string().describe("id and name of the window, as in '@0 shell'"),
   kind: z.enum(["typed", "message"]).describe("message: confirmed delivery to the agent"),
-  run: runView.nullable().describe("the run that has the message; null when it was typed"),
+  run: sentView.nullable().describe("the run that has the message; null when it was typed"),
 });
 
 export const historyView = z.object({
@@ -218,9 +225,11 @@ export const historyView = z.object({
 });
 
 export type CheckView = z.output<typeof checkView>;
-export type SentView = z.output<typeof sentView>;
+export type WindowSentView = z.output<typeof windowSentView>;
 export type HistoryView = z.output<typeof historyView>;
 export type RunView = z.output<typeof runView>;
+export type SentView = z.output<typeof sentView>;
+export type MessageView = z.output<typeof messageView>;
 export type RunDetailView = z.output<typeof runDetailView>;
 export type WorkerView = z.output<typeof workerView>;
 export type StatusView = z.output<typeof statusView>;

@@ -3,7 +3,7 @@ import { repoName, requestId, taskText, workerNameInput } from "./inputs.ts";
 import { operation } from "./operation.ts";
 import { orchestrationOf } from "./require.ts";
 import { workerHistory } from "./run-views.ts";
-import { historyView, sentView, workerView } from "./views.ts";
+import { historyView, windowSentView, workerView } from "./views.ts";
 import { fleetStatus, listWorkers, showWorker } from "./worker-views.ts";
 import { runView } from "./views.ts";
 
@@ -163,7 +163,7 @@ export const workerSend = operation({
     text: taskText,
     request_id: requestId.optional(),
   }),
-  output: sentView,
+  output: windowSentView,
   errors: [
     "not_found",
     "not_claimable",

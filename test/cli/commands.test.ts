@@ -11,7 +11,7 @@ import { EXIT_CODES, OrchestratorError, type ErrorCode } from "../../src/domain/
 import { OPERATIONS } from "../../src/operations/registry.ts";
 import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
 import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
-import { event, RUN, WORKER } from "../support/views.ts";
+import { event, RUN, SENT, WORKER } from "../support/views.ts";
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
@@ -68,7 +68,7 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "run.cancel": () => ({ ...RUN, state: "cancelling" }),
   "run.retry": () => RUN,
   "run.resume": () => RUN,
-  send: () => RUN,
+  send: () => SENT,
   "worker.list": () => [WORKER],
   "worker.show": () => WORKER,
   "worker.create": () => WORKER,
@@ -263,6 +263,27 @@ test("what a shell makes of ~ is the worker's home folder, unless it is to stay 
   }
   const asIs = await asked(["exec", "-s", "kite-1", "--as-is", "--", ...words], { env });
   assert.partialDeepStrictEqual(asIs.calls[0]?.input, { argv: words, tilde: false });
+});
+
+test("a message for the agent's window is followed when it is a run of its own, and has its receipt else", async () => {
+  const message = (seq: number, receipt: string) => ({ ...RUN.messages[0], seq, receipt });
+  const line = ["worker", "send", "kite-1", "agent", "go on"];
+  const sent = (seq: number, receipt: string) => ({
+    ...ANSWERS,
+    "worker.send": () => ({
+      worker: "kite-1",
+      window: "agent",
+      kind: "message",
+      run: { ...RUN, message: message(seq, receipt) },
+    }),
+  });
+  const queued = await asked(line, {}, sent(2, "queued"));
+  assert.deepEqual([queued.code, queued.err], [0, ""]);
+  assert.match(queued.out, /receipt: queued: the agent gets it at the end of its turn/);
+  assert.equal((await asked(line, {}, sent(2, "unknown"))).code, 6);
+  const own = await asked(line, {}, sent(1, "queued"));
+  assert.match(own.out, /^delivered accepted/m);
+  assert.equal(own.code, 0);
 });
 
 test("a check shows what changed; silent it shows nothing", async () => {

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { OrchestratorError } from "../../src/domain/errors.ts";
-import type { HistoryView, SentView, WorkerView } from "../../src/operations/views.ts";
+import type { HistoryView, WindowSentView, WorkerView } from "../../src/operations/views.ts";
 import { installation, type Installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
 
@@ -17,7 +17,7 @@ const exec = (installed: Installation, argv: readonly string[], tilde = false) =
   installed.call<Executed>("worker.exec", { worker: "kite-1", argv, tilde });
 
 const send = (installed: Installation, window: string, text: string, id?: string) =>
-  installed.call<SentView>("worker.send", { worker: "kite-1", window, text, request_id: id });
+  installed.call<WindowSentView>("worker.send", { worker: "kite-1", window, text, request_id: id });
 
 const isCode = (code: string, message: RegExp) => (error: OrchestratorError) => {
   assert.equal(error.code, code, error.message);
