@@ -76,9 +76,8 @@ test("a wrong window name is set right and recorded, a guard that ended runs aga
   assert.deepEqual(first.workers[0]?.found, []);
   assert.equal(changesIn(logOf(installed)).length, 1, "a worker that is new to the log");
 
-  // Held still, the guard tells the controller nothing: the name is the check's to find.
-  const guard = "$(tmux -u display-message -p -t =kite-dev:2 '#{pane_pid}')";
-  await onWorker(installed, "sh", "-c", `kill -STOP ${guard}`);
+  // A guard that does not know whom to watch tells the controller nothing: the name is the check's to find.
+  await onWorker(installed, "mv", ".orchestrator/current", ".orchestrator/current.away");
   await onWorker(installed, "tmux", "-u", "rename-window", "-t", "@1", "agent:completed");
   const second = await installed.call<CheckView>("check");
   const [worker] = second.workers;
@@ -104,6 +103,7 @@ test("a wrong window name is set right and recorded, a guard that ended runs aga
     found: "corrected",
   });
 
+  const guard = "$(tmux -u display-message -p -t =kite-dev:2 '#{pane_pid}')";
   await onWorker(installed, "sh", "-c", `kill -KILL ${guard}`);
   await until(async () => !(await windowsOf(installed)).includes("guard"), { what: "its window" });
   const mended = await installed.call<CheckView>("check");
