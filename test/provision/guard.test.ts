@@ -156,8 +156,8 @@ test("the guard takes snapshots while the agent works, one more after its end, a
   await until(() => snapshots().length === 3, { what: "the last snapshot", timeoutMs: 30_000 });
   await worker.shell("echo late >kite/work");
   const before = pulses(worker).length;
-  // A pulse that comes by time alone: a snapshot would have come before it.
-  await until(() => pulses(worker).length >= before + 1, { what: "a pulse", timeoutMs: 60_000 });
+  // One tells that the end has settled, the next comes by time alone: a snapshot would have come before it.
+  await until(() => pulses(worker).length >= before + 2, { what: "a pulse", timeoutMs: 60_000 });
   assert.equal(snapshots().length, 3, "the agent is over");
   const shown = await worker.shell(
     'git --git-dir .orchestrator/objects/kite.git show "refs/orchestrator/$1/1/$2/work:work"',
