@@ -35,6 +35,9 @@ import { IdleExit } from "./idle-exit.ts";
 import { orchestration } from "./orchestration.ts";
 import { socketServer } from "./socket-server.ts";
 
+/** Snapshots that come into the mirrors at the same time: each is a git process that reads and writes packs. */
+const FETCHING_AT_ONCE = 4;
+
 export interface ControllerOptions {
   readonly env: Env;
   readonly version: string;
@@ -104,11 +107,13 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
   const fleet = await wireFleet(options, ground, configSource, store);
   const connections = new Connections(fleet);
   const preparing = new PQueue({ concurrency: configSource.current.controller.parallel });
+  const fetching = new PQueue({ concurrency: FETCHING_AT_ONCE });
   const dispatch: DispatchContext = {
     fleet,
     connections,
     seeds: new Seeds(),
     limitPreparing: (action) => preparing.add(action),
+    limitFetching: (action) => fetching.add(action),
   };
   const dispatcher = new Dispatcher(dispatch);
   const ending = new AbortController();

@@ -4,6 +4,7 @@ import { parseWindowName, windowStatus } from "../domain/status.ts";
 import type { StatusVerdict } from "../domain/status.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
 import { TransportError } from "../transport/transport-error.ts";
+import { nudgeToCommit } from "./commit-rule.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
 import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts";
@@ -191,6 +192,7 @@ async function act(
       return;
     }
     case "finish":
+      if (decision.outcome === "completed" && (await nudgeToCommit(context, run))) return;
       return finishTurn(context, run, decision);
   }
 }
