@@ -16,6 +16,8 @@ export interface GitPlace {
   /** Absent: none. */
   readonly workTree?: string;
   readonly input?: string;
+  /** Input and output are bytes, one character each: names of files need not be UTF-8. */
+  readonly bytes?: boolean;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -35,7 +37,10 @@ export async function tryGit(place: GitPlace, args: readonly string[]): Promise<
     {
       env: { ...QUIET, ...place.env },
       reject: false,
-      ...(input === undefined ? { stdin: "ignore" as const } : { input }),
+      ...(input === undefined
+        ? { stdin: "ignore" as const }
+        : { input: Buffer.from(input, place.bytes === true ? "latin1" : "utf8") }),
+      encoding: place.bytes === true ? ("latin1" as const) : ("utf8" as const),
       ...(workTree === undefined ? {} : { cwd: workTree }),
       stripFinalNewline: false,
       maxBuffer: 64 * 1024 * 1024,
