@@ -26,7 +26,7 @@ export const NOUNS: readonly Noun[] = [
   },
   {
     name: "run",
-    summary: "list, show, diff, logs, wait, cancel, retry, resume",
+    summary: "list, show, diff, logs, recover, wait, cancel, retry, resume",
     load: async () => (await import("./run.ts")).commands,
   },
   {

@@ -1,8 +1,10 @@
 import type {
   EventView,
   PlanView,
+  RecoveredView,
   RunDetailView,
   RunView,
+  SnapshotView,
   WorkerView,
 } from "../operations/views.ts";
 
@@ -48,4 +50,6 @@ export const asPong = (value: unknown) =>
   };
 export const asStopping = (value: unknown) => value as { readonly live_runs: number };
 export const asDiff = (value: unknown) => value as { readonly diff: string };
+export const asSnapshots = (value: unknown) => value as readonly SnapshotView[];
+export const asRecovered = (value: unknown) => value as RecoveredView;
 export const asLogs = (value: unknown) => value as { readonly text: string };

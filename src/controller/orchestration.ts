@@ -7,6 +7,7 @@ import type { DispatchContext } from "../dispatch/context.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 import { snapshotPool } from "../dispatch/assign.ts";
 import { findRun } from "../dispatch/runs.ts";
+import { recoverRun, snapshotsOfRun } from "../dispatch/recover.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
 import { allocate } from "../fleet/allocate.ts";
 import { attachWorker, busyWorker, execOnWorker } from "../fleet/operate.ts";
@@ -72,6 +73,17 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     async send(target, text, sendOptions) {
       await configSource.refresh();
       return shownRun(await sendToRun(dispatch, dispatcher, target, text, sendOptions));
+    },
+    snapshots: async (runId) =>
+      (await snapshotsOfRun(dispatch, runId)).map(({ skipped, unsaved, ...snapshot }) => ({
+        ...snapshot,
+        skipped: [...skipped],
+        unsaved: [...unsaved],
+      })),
+    async recover(runId, target) {
+      await configSource.refresh();
+      const { nested, elsewhere, ...recovered } = await recoverRun(dispatch, runId, target);
+      return { ...recovered, nested: [...nested], elsewhere: [...elsewhere] };
     },
     diff: async (runId) => diffOfRun(dispatch, await findRun(store.db, runId)),
     logs: async (runId, { lines }) => logsOfRun(dispatch, await findRun(store.db, runId), lines),

@@ -19,6 +19,8 @@ export interface GitPlace {
   /** Input and output are bytes, one character each: names of files need not be UTF-8. */
   readonly bytes?: boolean;
   readonly env?: Readonly<Record<string, string>>;
+  /** With the operator's own configuration: credential helpers, proxies. */
+  readonly asPerson?: boolean;
 }
 
 export interface GitResult {
@@ -35,7 +37,11 @@ export async function tryGit(place: GitPlace, args: readonly string[]): Promise<
     "git",
     ["-c", "core.hooksPath=/dev/null", "--git-dir", gitDir, ...tree, ...args],
     {
-      env: { ...QUIET, ...place.env },
+      env: {
+        ...(place.asPerson === true ? { LC_ALL: "C" } : QUIET),
+        GIT_TERMINAL_PROMPT: "0",
+        ...place.env,
+      },
       reject: false,
       ...(input === undefined
         ? { stdin: "ignore" as const }

@@ -1,7 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
-import type { PlanView, RunView, WorkerView } from "./views.ts";
+import type { PlanView, RecoveredView, RunView, SnapshotView, WorkerView } from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -34,6 +34,16 @@ export interface Orchestration {
     text: string,
     options: { live: boolean; requestId: string | undefined },
   ): Promise<RunView>;
+  snapshots(runId: string): Promise<SnapshotView[]>;
+  recover(
+    runId: string,
+    target: {
+      snapshot: "latest" | number;
+      folder: string | undefined;
+      branch: string | undefined;
+      push: boolean;
+    },
+  ): Promise<RecoveredView>;
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
   workerCreate(repo: string): Promise<WorkerView>;

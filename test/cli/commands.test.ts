@@ -10,7 +10,7 @@ import { EXIT_CODES, OrchestratorError, type ErrorCode } from "../../src/domain/
 import { OPERATIONS } from "../../src/operations/registry.ts";
 import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
 import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
-import { event, RUN, WORKER } from "../support/views.ts";
+import { event, RECOVERED, RUN, SNAPSHOT, WORKER } from "../support/views.ts";
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
@@ -21,6 +21,8 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "run.show": () => RUN,
   "run.wait": () => RUN,
   "run.diff": () => ({ diff: "diff --git a b\n" }),
+  "run.snapshots": () => [SNAPSHOT],
+  "run.recover": () => RECOVERED,
   "run.logs": () => ({ text: "== clone\nok\n" }),
   "run.cancel": () => ({ ...RUN, state: "cancelling" }),
   "run.retry": () => RUN,
@@ -95,6 +97,9 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["run", "wait", "run-1", "--timeout", "5m", "--until", "settled"],
   ["run", "diff", "run-1"],
   ["run", "logs", "run-1", "--lines", "10"],
+  ["run", "recover", "run-1", "--list"],
+  ["run", "recover", "run-1", "--snapshot", "7", "--to", "./rescued"],
+  ["run", "recover", "run-1", "--to", "rescued-work", "--push"],
   ["run", "cancel", "run-1"],
   ["run", "retry", "run-1", "--request-id", "r"],
   ["run", "resume", "run-1", "--command", "go on"],
@@ -298,6 +303,9 @@ const USAGE: ReadonlyArray<readonly [readonly string[], RegExp]> = [
   [["--repo", "kite", "--command", "x", "--on-full", "cry"], /Allowed choices are queue, fail/],
   [["--json", "status"], /--repo is missing|is not expected here/],
   [["worker", "exec", "kite-1", "ls", "-la"], /unknown option '-la'/],
+  [["run", "recover", "run-1"], /--to is missing\nhint: for example: orchestrator run recover/],
+  [["run", "recover", "run-1", "--to", "./x", "--push"], /--push goes with a branch/],
+  [["run", "recover", "run-1", "--snapshot", "first", "--to", "x"], /no whole number from 1/],
   [
     ["worker", "create"],
     /--repo is missing\nhint: for example: orchestrator worker create --repo kite/,

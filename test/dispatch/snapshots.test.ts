@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { OrchestratorError } from "../../src/domain/errors.ts";
+import type { RunId } from "../../src/domain/ids.ts";
+import type { RecoveredView, SnapshotView } from "../../src/operations/views.ts";
 import { installation, type Installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
 
@@ -125,3 +128,77 @@ test("a snapshot that cannot be fetched is said, and holds up nothing", async ()
   step("end");
   assert.equal((await installed.wait(run.run_id)).state, "completed");
 });
+
+test("a snapshot comes back into a folder and as a branch, also when worker and row are gone; nothing is written over", async () => {
+  await using installed = installation({ repo: { snapshots: OFTEN } });
+  const { task, step } = stepwise(installed);
+  const run = await installed.dispatch(task);
+  await installed.wait(run.run_id, "delivered");
+  const kept = (count: number) =>
+    until(async () => (await kindsOf(installed, run.run_id, "run.snapshot_kept")).length >= count, {
+      what: `${count} snapshots in the mirror`,
+      timeoutMs: 60_000,
+    });
+  await kept(1);
+  step("two");
+  await kept(2);
+  step("end");
+  await installed.wait(run.run_id);
+  await installed.call("worker.destroy", { worker: "kite-1" });
+  const { run_id } = run;
+  const list = await installed.call<SnapshotView[]>("run.snapshots", { run_id });
+  assert.ok(list.length >= 3, JSON.stringify(list));
+  const read = (folder: string) => readFileSync(join(folder, "work.txt"), "utf8");
+  const [latest, first] = [join(installed.home, "latest"), join(installed.home, "first")];
+  await installed.call("run.recover", { run_id, folder: latest });
+  await installed.call("run.recover", { run_id, folder: first, snapshot: list[0]?.snapshot });
+  assert.deepEqual([read(latest), read(first)], ["two\n", "one\n"]);
+  const again = installed.call("run.recover", { run_id, folder: latest });
+  await assert.rejects(again, refusedWith("invalid_input", /is there and not empty/));
+
+  const made = await installed.call<RecoveredView>("run.recover", {
+    run_id,
+    branch: "rescued",
+    push: true,
+  });
+  const pushed = execFileSync("git", ["--git-dir", installed.remote, "show", "rescued:work.txt"]);
+  assert.equal(pushed.toString(), "two\n");
+  assert.match(made.fetch ?? "", /^git fetch .*kite\.git rescued:rescued$/);
+  await assert.rejects(
+    installed.call("run.recover", { run_id, branch: "rescued" }),
+    refusedWith("branch_changed", /has a branch rescued already/),
+  );
+  await assert.rejects(
+    installed.call("run.recover", { run_id, branch: "main", push: true }),
+    refusedWith("unreachable", /was not pushed/),
+  );
+  await assert.rejects(
+    installed.call("run.recover", { run_id, snapshot: 7, branch: "seventh" }),
+    refusedWith("not_found", /no snapshot 7/),
+  );
+  await assert.rejects(
+    installed.call("run.recover", { run_id }),
+    refusedWith("invalid_input", /a folder or a branch is needed/),
+  );
+  // As after an older store was restored.
+  const { store } = (await installed.controller()).services;
+  await store.mutate(async (tx) => {
+    for (const table of ["messages", "steps", "runs"] as const)
+      await tx.db
+        .deleteFrom(table)
+        .where("run_id", "=", run_id as RunId)
+        .execute();
+  });
+  const orphan = join(installed.home, "orphan");
+  await installed.call("run.recover", { run_id, folder: orphan });
+  assert.equal(read(orphan), "two\n");
+});
+
+function refusedWith(code: string, message: RegExp) {
+  return (error: unknown) => {
+    assert.ok(error instanceof OrchestratorError, String(error));
+    assert.equal(error.code, code, error.message);
+    assert.match(error.message, message);
+    return true;
+  };
+}

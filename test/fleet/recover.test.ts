@@ -150,6 +150,12 @@ test("a detached head and a rebase in progress come back as files and commits", 
   assert.deepEqual(contents(target), contents(clone));
   assert.equal(await git(target, "show", `${ours}:README.md`), "ours");
   assert.equal(await git(target, "rev-parse", "HEAD"), await git(clone, "rev-parse", "HEAD"));
+
+  await git(clone, "rebase", "--abort");
+  await git(clone, "checkout", "--quiet", "--detach", ours);
+  const detached = join(it.folder, "detached");
+  await recoverToFolder(it.mirror, await it.snapshot(), detached);
+  assert.deepEqual(await seen(detached), await seen(clone));
 });
 
 test("what exists is never written over", async () => {
