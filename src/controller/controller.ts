@@ -13,6 +13,7 @@ import { Connections } from "../fleet/connections.ts";
 import type { FleetContext } from "../fleet/context.ts";
 import { MinIdle } from "../fleet/min-idle.ts";
 import { Seeds } from "../fleet/prepare.ts";
+import { Retention } from "../fleet/retention.ts";
 import { Upkeep } from "../fleet/upkeep.ts";
 import { OPERATIONS } from "../operations/registry.ts";
 import type { Services } from "../operations/services.ts";
@@ -159,12 +160,19 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     poolFacts: (repo) => dispatcher.poolFacts(repo),
   });
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
-  const stop = await startAll([resources, dispatcher, upkeep, minIdle, door, idle]).catch(
-    async (error: unknown) => {
-      await store.close();
-      throw error;
-    },
-  );
+  const retention = new Retention(fleet);
+  const stop = await startAll([
+    resources,
+    dispatcher,
+    upkeep,
+    minIdle,
+    retention,
+    door,
+    idle,
+  ]).catch(async (error: unknown) => {
+    await store.close();
+    throw error;
+  });
   logger.info("controller.started", { pid: process.pid, version: options.version });
   return {
     services,
