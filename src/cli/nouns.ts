@@ -31,8 +31,12 @@ export const NOUNS: readonly Noun[] = [
   },
   {
     name: "worker",
-    summary: "list, show, create, setup, busy, exec, attach, destroy",
-    load: async () => (await import("./worker.ts")).commands,
+    summary:
+      "list, show, create, setup, busy, exec, attach, cordon, drain, reset, rescue, adopt, destroy",
+    load: async () => [
+      ...(await import("./worker.ts")).commands,
+      ...(await import("./worker-care.ts")).commands,
+    ],
   },
   {
     name: "attach",

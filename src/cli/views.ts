@@ -18,6 +18,8 @@ export const asRunDetail = (value: unknown) => value as RunDetailView;
 export const asRuns = (value: unknown) => value as readonly RunView[];
 export const asWorker = (value: unknown) => value as WorkerView;
 export const asWorkers = (value: unknown) => value as readonly WorkerView[];
+export const asRescued = (value: unknown) =>
+  value as WorkerView & { readonly rescued_run: string; readonly skipped: readonly string[] };
 export const asPlan = (value: unknown) => value as PlanView;
 export const asEvent = (value: unknown) => value as EventView;
 export const asEvents = (value: unknown) => value as readonly EventView[];

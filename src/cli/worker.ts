@@ -19,7 +19,7 @@ import {
 import { table } from "./table.ts";
 import { asBusy, asExecuted, asWorker, asWorkers } from "./views.ts";
 
-const workerArgument = { name: "worker", help: "the worker's name, for example kite-1" };
+export const workerArgument = { name: "worker", help: "the worker's name, for example kite-1" };
 const READ = { repeatable: true };
 
 export const commands: readonly CommandSpec[] = [
@@ -124,7 +124,7 @@ export const commands: readonly CommandSpec[] = [
   },
 ];
 
-function byName(given: Given): { readonly worker: string } {
+export function byName(given: Given): { readonly worker: string } {
   const worker = argumentOf(given, 0);
   if (splitWorkerName(worker) !== undefined) return { worker };
   throw new OrchestratorError(
@@ -134,7 +134,7 @@ function byName(given: Given): { readonly worker: string } {
   );
 }
 
-async function showWorkerAfter(
+export async function showWorkerAfter(
   context: Context,
   given: Given,
   reach: Reach,
@@ -189,7 +189,7 @@ function machineOf(worker: WorkerView): string {
   return age === null ? worker.provider_state : `${worker.provider_state} ${formatAge(age)}`;
 }
 
-function describeWorker(worker: WorkerView): string[] {
+export function describeWorker(worker: WorkerView): string[] {
   const flags = [worker.cordoned ? "cordoned" : "", worker.draining ? "draining" : ""].filter(
     Boolean,
   );

@@ -11,7 +11,12 @@ import { recoverRun, snapshotsOfRun } from "../dispatch/recover.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
 import { allocate } from "../fleet/allocate.ts";
 import { attachWorker, busyWorker, execOnWorker } from "../fleet/operate.ts";
+import { cleanText } from "../domain/text.ts";
+import { adoptWorker } from "../fleet/adopt.ts";
 import { destroyWorker } from "../fleet/destroy.ts";
+import { cordonWorker, drainWorker, uncordonWorker, untilDrained } from "../fleet/flags.ts";
+import { rescueWorker } from "../fleet/rescue-worker.ts";
+import { resetWorker } from "../fleet/reset.ts";
 import { makeReady, reserveIdleWorker, setUpAgain } from "../fleet/ready.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
 import { repoConfig } from "../fleet/context.ts";
@@ -99,6 +104,43 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     workerBusy: async (name) => busyWorker(fleet, connections, await byName(name)),
     workerExec: async (name, argv, timeoutMs) =>
       execOnWorker(connections, await byName(name), argv, timeoutMs),
+    async workerCordon(name) {
+      const worker = await byName(name);
+      await cordonWorker(store, worker);
+      return shownWorker(worker);
+    },
+    async workerUncordon(name) {
+      const worker = await byName(name);
+      await uncordonWorker(store, worker);
+      dispatcher.nudge();
+      return shownWorker(worker);
+    },
+    async workerDrain(name, { wait, destroy, timeoutMs }, asked) {
+      const worker = await byName(name);
+      await drainWorker(store, worker);
+      const either = AbortSignal.any([signal, asked]);
+      if (wait) await untilDrained(fleet, worker, timeoutMs, either);
+      if (destroy) await destroyWorker(fleet, connections, await byName(name));
+      return shownWorker(worker);
+    },
+    async workerReset(name) {
+      await configSource.refresh();
+      return shownWorker(await resetWorker(fleet, connections, seeds, await byName(name), signal));
+    },
+    async workerRescue(name) {
+      await configSource.refresh();
+      const rescued = await rescueWorker(fleet, connections, seeds, await byName(name), signal);
+      return {
+        ...(await shownWorker(rescued.worker)),
+        rescued_run: rescued.runId,
+        snapshot: rescued.snapshot,
+        skipped: rescued.skipped.map(({ why, path }) => cleanText(`${why} ${path}`, 300)),
+      };
+    },
+    async workerAdopt(name) {
+      await configSource.refresh();
+      return shownWorker(await adoptWorker(fleet, connections, name));
+    },
     async workerDestroy(name) {
       const worker = await byName(name);
       await destroyWorker(fleet, connections, worker);

@@ -1,9 +1,8 @@
 import { OrchestratorError } from "../domain/errors.ts";
-import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { asRunId } from "../domain/ids.ts";
-import type { Probe } from "../provisioner/provisioner.ts";
 import type { Connections } from "./connections.ts";
-import { providerOf, sessionName, type FleetContext } from "./context.ts";
+import { providerOf, type FleetContext } from "./context.ts";
+import { refuseIfLive, whyInUse } from "./in-use.ts";
 import { isUnsaved, rescue } from "./rescue.ts";
 import { findWorker, moveWorker, type Worker } from "./workers.ts";
 
@@ -17,7 +16,7 @@ export async function destroyWorker(
   worker: Worker,
 ): Promise<void> {
   if (worker.allocation !== "destroying") {
-    await refuseIfLive(context, worker);
+    await refuseIfLive(context.store.db, worker, "destroyed");
     // Looked at before and after it is taken out of the pool: a refusal here leaves the worker as it was.
     const refusal = await whyNotSafe(context, connections, worker);
     if (refusal !== null) throw refused(worker, refusal);
@@ -54,33 +53,6 @@ function refused(worker: Worker, reason: string): OrchestratorError {
   );
 }
 
-async function refuseIfLive(context: FleetContext, worker: Worker): Promise<void> {
-  const live = await context.store.db
-    .selectFrom("runs")
-    .select("run_id")
-    .where("worker_id", "=", worker.worker_id)
-    .where("state", "not in", [...TERMINAL_RUN_STATES])
-    .executeTakeFirst();
-  if (live !== undefined) {
-    throw new OrchestratorError(
-      "needs_person",
-      `worker ${worker.name} was not destroyed: ${live.run_id} runs on it`,
-      {
-        hint: `stop it first with 'orchestrator run cancel ${live.run_id}'`,
-      },
-    );
-  }
-  if (worker.allocation !== "free" && worker.allocation !== "unready") {
-    throw new OrchestratorError(
-      "needs_person",
-      `worker ${worker.name} was not destroyed: it is ${worker.allocation}`,
-      {
-        retryable: true,
-      },
-    );
-  }
-}
-
 async function whyNotSafe(
   context: FleetContext,
   connections: Connections,
@@ -95,9 +67,8 @@ async function whyNotSafe(
   } catch {
     return "it cannot be reached, so nobody can say what is on it";
   }
-  const probe = await context.provisioner.probe(transport, sessionName(worker.repo));
-  const busy = whyBusy(probe);
-  if (busy !== null) return busy;
+  const { reason } = await whyInUse(context, worker, transport);
+  if (reason !== null) return reason;
   if (!(await isUnsaved(context, worker, transport))) return null;
   const saved = await rescue(
     context,
@@ -106,15 +77,4 @@ async function whyNotSafe(
     transport,
   );
   return saved.kind === "rescued" ? null : `its work is not saved: ${saved.reason}`;
-}
-
-/** Why a probed worker counts as used by somebody; null when nobody uses it. */
-export function whyBusy(probe: Probe): string | null {
-  if (probe.attached > 0) return "an operator is attached";
-  if (probe.agent?.alive === true && probe.registry !== null) {
-    if (probe.registry.status === "busy") return "its agent is in a turn";
-    if (probe.registry.status === "shell")
-      return "its agent has a command running in the background";
-  }
-  return null;
 }

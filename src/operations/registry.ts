@@ -16,6 +16,14 @@ import {
   sendMessage,
 } from "./runs.ts";
 import {
+  workerAdopt,
+  workerCordon,
+  workerDrain,
+  workerRescue,
+  workerReset,
+  workerUncordon,
+} from "./worker-care.ts";
+import {
   status,
   workerAttach,
   workerBusy,
@@ -48,6 +56,12 @@ const ALL = [
   workerBusy,
   workerExec,
   workerAttach,
+  workerCordon,
+  workerUncordon,
+  workerDrain,
+  workerReset,
+  workerRescue,
+  workerAdopt,
   workerDestroy,
   status,
   eventsRead,

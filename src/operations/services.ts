@@ -54,6 +54,18 @@ export interface Orchestration {
     argv: readonly string[],
     timeoutMs: number,
   ): Promise<{ code: number | null; stdout: string; stderr: string; truncated: boolean }>;
+  workerCordon(worker: string): Promise<WorkerView>;
+  workerUncordon(worker: string): Promise<WorkerView>;
+  workerDrain(
+    worker: string,
+    options: { wait: boolean; destroy: boolean; timeoutMs: number | null },
+    signal: AbortSignal,
+  ): Promise<WorkerView>;
+  workerReset(worker: string): Promise<WorkerView>;
+  workerRescue(
+    worker: string,
+  ): Promise<WorkerView & { rescued_run: string; snapshot: string | null; skipped: string[] }>;
+  workerAdopt(worker: string): Promise<WorkerView>;
   workerDestroy(worker: string): Promise<WorkerView>;
   workerAttach(
     worker: string,
