@@ -12,6 +12,7 @@ import { ensureStarted } from "./launch.ts";
 import { lookAtStart, moveToBlocked } from "./blocked.ts";
 import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } from "./runs.ts";
 import { proveOver } from "./prove-over.ts";
+import { abandonLost, lostAfterMs } from "./replace.ts";
 import { prepareRelaunch } from "./relaunch.ts";
 import { verifyRun } from "./verify.ts";
 
@@ -49,7 +50,7 @@ export async function attend(
       { quiet: true },
     );
   }
-  const moment = await look(context, fresh, verdict);
+  const moment = await look(context, fresh, verdict, connection);
   const decision = decide(moment);
   const isSaid =
     decision.kind === "block" &&
@@ -144,7 +145,12 @@ async function startIfDue(
   }
 }
 
-async function look(context: DispatchContext, run: Run, verdict: StatusVerdict): Promise<Moment> {
+async function look(
+  context: DispatchContext,
+  run: Run,
+  verdict: StatusVerdict,
+  connection: "up" | "down",
+): Promise<Moment> {
   const { store, clock, config } = context.fleet;
   const message = await messageOf(store.db, run.run_id, run.launch);
   return {
@@ -158,6 +164,8 @@ async function look(context: DispatchContext, run: Run, verdict: StatusVerdict):
     launchedAt: Math.max(run.launched_at ?? run.updated_at, message?.created_at ?? 0),
     receipt: message?.receipt ?? null,
     followUpWaits: (await waitingMessage(store.db, run.run_id)) !== undefined,
+    lostAfterMs: await lostAfterMs(context, run),
+    connected: connection === "up",
     confirmMs: config().delivery.confirmSeconds * 1_000,
     resumes: runtimeOf(context.fleet, run.runtime).capabilities.resumes,
   };
@@ -173,6 +181,8 @@ async function act(
   switch (decision.kind) {
     case "block":
       return moveToBlocked(context, run, decision.reason, decision.receipt);
+    case "abandon":
+      return abandonLost(context, run);
     case "active-again":
       await store.mutate((tx) => moveRun(tx, run, "running_again", { patch: { reason: null } }));
       return;

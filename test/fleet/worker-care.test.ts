@@ -88,7 +88,7 @@ test("a drain does not wait for a run that waits for a person", async () => {
   const run = await installed.dispatch(task);
   await installed.wait(run.run_id, "delivered");
   const { store } = (await installed.controller()).services;
-  const drained = worker(installed, "drain", { wait: true });
+  const drained = worker(installed, "drain", { wait: true, timeout_ms: 30_000 });
   drained.catch(() => {});
   await store.mutate(async (tx) => {
     await tx.db.updateTable("runs").set({ state: "blocked", reason: "a question" }).execute();

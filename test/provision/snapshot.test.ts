@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 
@@ -154,7 +154,8 @@ test("a secret that is not ignored and a large file are left out by name, in the
     "c.key",
   ])
     await writeFile(join(it.clone, name), "s3cret-of-the-agent");
-  spawnSync("truncate", ["-s", "52428801", join(it.clone, "large.bin")]);
+  await writeFile(join(it.clone, "large.bin"), "");
+  await truncate(join(it.clone, "large.bin"), 52_428_801);
   await writeFile(join(it.clone, "fine.txt"), "fine");
   await it.look();
   const [line] = await it.lines();
