@@ -4,6 +4,7 @@ import PQueue from "p-queue";
 import type { Env } from "../config/env.ts";
 import { ensureKeys } from "../config/keys.ts";
 import { ensureHome, homePaths, type HomePaths } from "../config/paths.ts";
+import { ClockWatch } from "../dispatch/clock-step.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
 import { Dispatcher } from "../dispatch/dispatcher.ts";
 import { OrchestratorError } from "../domain/errors.ts";
@@ -159,10 +160,12 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     seeds: dispatch.seeds,
     poolFacts: (repo) => dispatcher.poolFacts(repo),
   });
+  const clockWatch = new ClockWatch(fleet);
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
   const retention = new Retention(fleet);
   const stop = await startAll([
     resources,
+    clockWatch,
     dispatcher,
     upkeep,
     minIdle,
@@ -217,6 +220,7 @@ async function wireFleet(
     provisioner: createProvisioner(),
     keys: { privateKey: await readFile(keys.privateKey, "utf8"), publicKey: keys.publicLine },
     making: new Set(),
+    destroying: new Map(),
     mirrors: paths.mirrors,
     resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }, credentials),
   };

@@ -1,7 +1,14 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
-import type { PlanView, RecoveredView, RunView, SnapshotView, WorkerView } from "./views.ts";
+import type {
+  PlanView,
+  RecoveredView,
+  RunView,
+  SentView,
+  SnapshotView,
+  WorkerView,
+} from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -33,7 +40,7 @@ export interface Orchestration {
     target: string,
     text: string,
     options: { live: boolean; requestId: string | undefined },
-  ): Promise<RunView>;
+  ): Promise<SentView>;
   snapshots(runId: string): Promise<SnapshotView[]>;
   recover(
     runId: string,
