@@ -29,7 +29,7 @@ echo ours > README.md; ${GIT} commit -qam Ours
 ${GIT} checkout -q -b theirs HEAD~1; echo theirs > README.md; ${GIT} commit -qam Theirs
 echo lost > lost.txt; ${GIT} add lost.txt; ${GIT} commit -qm Unmerged; ${GIT} branch unmerged; ${GIT} reset -q --hard HEAD~1
 ${GIT} checkout -q -
-echo stashed > stashed.txt; ${GIT} stash push -q --include-untracked
+echo stashed > stashed.txt; echo h1dden > .npmrc; ${GIT} stash push -q --include-untracked
 mkdir -p deep/er; printf 'a\\r\\nb' > 'deep/er/wei rd"\\name'; printf '\\000\\377' > deep/er/bin; chmod 755 deep/er/bin
 ln -s ../outside link; ln -s deep/er folder
 ${GIT} submodule --quiet add ${library} sub; echo dirty > sub/dirty; echo s3cret-sub > sub/.env
@@ -158,6 +158,9 @@ describe("what an agent leaves survives the reuse of its worker", { concurrency:
         installed.remote,
       ])
         assert.doesNotMatch(objectsOf(place), /s3cret/, place);
+      // What the agent itself stashed is in the mirror, and never at the remote.
+      assert.match(objectsOf(join(installed.paths.mirrors, "kite.git")), /h1dden/);
+      assert.doesNotMatch(objectsOf(installed.remote), /h1dden/);
       assert.match(
         git(installed.remote, "for-each-ref", "refs/orchestrator"),
         new RegExp(`${run.run_id}/.*/work`),
