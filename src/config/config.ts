@@ -101,6 +101,11 @@ const shared = {
     .min(0.01)
     .max(1_440)
     .describe("How long `verify` may take before it counts as failed"),
+  verifyRounds: z
+    .int()
+    .min(0)
+    .max(20)
+    .describe("How often a failed `verify` goes back to the agent before the run fails"),
   setup: line
     .regex(/^(?!\/)(?!(.*\/)?\.\.(\/|$)).+$/, "must be a path inside the clone")
     .describe("Setup script, relative to the clone"),
@@ -142,6 +147,7 @@ const repoSchema = z
     flags: shared.flags.default([]),
     minIdle: shared.minIdle.default(0),
     verifyMinutes: shared.verifyMinutes.default(30),
+    verifyRounds: shared.verifyRounds.default(2),
     setup: shared.setup.default("scripts/dev-setup.sh"),
     setupMinutes: shared.setupMinutes.default(30),
     env: shared.env.default({}),

@@ -12,7 +12,7 @@ import { lookAtStart, moveToBlocked } from "./blocked.ts";
 import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } from "./runs.ts";
 import { proveOver } from "./prove-over.ts";
 import { prepareRelaunch } from "./relaunch.ts";
-import { verifyRun } from "./verify.ts";
+import { recordRound, verifyTurn } from "./verify.ts";
 
 /** What the supervisor keeps in mind about a run between looks; losing it costs a repeated, idempotent call. */
 export interface Attention extends FollowNews {
@@ -58,7 +58,8 @@ export async function attend(
     return correctWindow(context, fresh, verdict, attention);
   }
   attention.blockedFor = decision.kind === "block" ? decision.reason : undefined;
-  await act(context, fresh, await explainSilence(context, moment, fresh, decision), attention);
+  const explained = await explainSilence(context, moment, fresh, decision);
+  await act(context, fresh, explained, attention, signal);
 }
 
 /** A worker that answers is not unreachable: when only its agent is silent, what it says of the agent's process counts. */
@@ -167,6 +168,7 @@ async function act(
   run: Run,
   decision: Exclude<Decision, { kind: "wait" }>,
   attention: Attention,
+  signal: AbortSignal,
 ): Promise<void> {
   const { store } = context.fleet;
   switch (decision.kind) {
@@ -191,21 +193,24 @@ async function act(
       return;
     }
     case "finish":
-      return finishTurn(context, run, decision);
+      return finishTurn(context, run, decision, signal);
   }
 }
 
-/** The turn is over: what counts as completed must pass the repo's `verify` first. */
+/** The turn is over: what counts as completed must pass the repo's `verify` first, and what does not goes back to the agent. */
 async function finishTurn(
   context: DispatchContext,
   run: Run,
   decision: Extract<Decision, { kind: "finish" }>,
+  signal: AbortSignal,
 ): Promise<void> {
-  const unverified = decision.outcome === "completed" ? await verifyRun(context, run) : null;
-  const outcome = unverified === null ? decision.outcome : "failed";
-  const reason = unverified ?? decision.reason;
+  const checked = decision.outcome === "completed" ? await verifyTurn(context, run, signal) : null;
   context.fleet.failpoint("before-finish");
   await context.fleet.store.mutate(async (tx) => {
+    const verdict = checked === null ? null : await recordRound(tx, context, run, checked);
+    if (verdict?.kind === "handed-back") return;
+    const outcome = verdict?.kind === "failed" ? "failed" : decision.outcome;
+    const reason = verdict?.kind === "failed" ? verdict.reason : decision.reason;
     // A follow-up that came while the work was verified is not left behind: it is the next turn.
     if (outcome === "completed" && (await waitingMessage(tx.db, run.run_id)) !== undefined) return;
     await moveRun(tx, run, outcome === "completed" ? "stopped" : "failed", {
@@ -221,6 +226,7 @@ async function launchNext(context: DispatchContext, run: Run, attention: Attenti
   try {
     const over = await proveOver(context, run, { graceMs: 5_000 });
     if (over.kind !== "over") return;
+    context.fleet.failpoint("before-next-launch");
     await context.fleet.store.mutate(async (tx) => {
       const message = await waitingMessage(tx.db, run.run_id);
       if (message === undefined) return;

@@ -10,6 +10,7 @@ import type { MutateOptions, Tx } from "../store/store.ts";
 import { intendFollowUp } from "./attend.ts";
 import type { DispatchContext } from "./context.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import { insertMessage } from "./messages.ts";
 import { proveOver } from "./prove-over.ts";
 import { formerAnswer, type Answer } from "./request.ts";
 import { findRun, messageOf, moveRun, type Run, evidenceOf } from "./runs.ts";
@@ -273,32 +274,6 @@ async function targetRun(context: DispatchContext, target: string): Promise<Run>
   const worker = await findWorkerByName(store.db, target);
   if (worker.last_run_id !== null) return findRun(store.db, worker.last_run_id);
   throw new OrchestratorError("not_found", `worker ${target} has not run anything yet`);
-}
-
-async function insertMessage(tx: Tx, runId: RunId, body: string): Promise<number> {
-  const last = await tx.db
-    .selectFrom("messages")
-    .select((select) => select.fn.max("seq").as("seq"))
-    .where("run_id", "=", runId)
-    .executeTakeFirst();
-  const seq = (last?.seq ?? 0) + 1;
-  await tx.db
-    .insertInto("messages")
-    .values({
-      run_id: runId,
-      seq,
-      body,
-      sent_hash: null,
-      sent_bytes: null,
-      form: null,
-      launch: null,
-      receipt: "queued",
-      detail: null,
-      created_at: tx.now,
-      confirmed_at: null,
-    })
-    .execute();
-  return seq;
 }
 
 /**

@@ -5,6 +5,7 @@ import { isTerminal } from "../domain/run.ts";
 import { providerOf, repoConfig, runtimeOf, type FleetContext } from "../fleet/context.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
 import { assignQueued, type PoolFacts } from "./assign.ts";
+import { insertMessage } from "./messages.ts";
 import { NO_EVIDENCE, type Evidence } from "../runtimes/evidence.ts";
 import { evidenceOf, findRun, type Run } from "./runs.ts";
 import type { Store, Tx } from "../store/store.ts";
@@ -212,24 +213,11 @@ async function insertRun(
       started_at: null,
       finished_at: null,
       not_before: null,
+      limit_id: null,
+      secret_digest: null,
     })
     .execute();
-  await tx.db
-    .insertInto("messages")
-    .values({
-      run_id: runId,
-      seq: 1,
-      body: input.text,
-      sent_hash: null,
-      sent_bytes: null,
-      form: null,
-      launch: null,
-      receipt: "queued",
-      detail: null,
-      created_at: tx.now,
-      confirmed_at: null,
-    })
-    .execute();
+  await insertMessage(tx, runId, input.text);
   tx.event({
     kind: "run.queued",
     repo: input.repo,

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { OrchestratorError } from "../domain/errors.ts";
 import type { RunId } from "../domain/ids.ts";
 import { isTerminal, TERMINAL_RUN_STATES } from "../domain/run.ts";
@@ -9,6 +10,7 @@ import type { Services } from "./services.ts";
 import { reportView, type RunDetailView, type RunView } from "./views.ts";
 
 const MAX_SHOWN_TEXT = 2_000;
+const linesOf = z.array(z.string());
 
 /** Runs, newest first. */
 export async function listRuns(
@@ -167,6 +169,12 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
     .where("run_id", "=", run.run_id)
     .orderBy("seq")
     .execute();
+  const rounds = await db
+    .selectFrom("verify_rounds")
+    .selectAll()
+    .where("run_id", "=", run.run_id)
+    .orderBy("round")
+    .execute();
   return {
     ...(await viewRun(db, run, now)),
     steps: steps.map((step) => ({
@@ -185,6 +193,16 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
       created_at: message.created_at,
       confirmed_at: message.confirmed_at,
       detail: message.detail,
+    })),
+    verify: rounds.map((round) => ({
+      round: round.round,
+      launch: round.launch,
+      command: cleanText(round.command, 500),
+      state: round.state,
+      exit_code: round.exit_code,
+      tail: linesOf.parse(JSON.parse(round.tail)),
+      message_seq: round.message_seq,
+      ms: round.ended_at === null ? null : round.ended_at - round.started_at,
     })),
     report: run.report === null ? null : reportView.parse(JSON.parse(run.report)),
   };

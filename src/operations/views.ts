@@ -43,6 +43,17 @@ export const messageView = z.object({
   detail: z.string().nullable(),
 });
 
+export const verifyView = z.object({
+  round: z.number(),
+  launch: z.number().describe("the launch whose turn was verified"),
+  command: z.string(),
+  state: z.enum(["running", "passed", "failed"]),
+  exit_code: z.number().nullable().describe("124: its time was over"),
+  tail: z.array(z.string()),
+  message_seq: z.number().nullable().describe("the message that took the failure to the agent"),
+  ms: z.number().nullable(),
+});
+
 export const reportView = z.object({
   summary: z.string().nullable(),
   commits: z.array(z.object({ sha: z.string(), subject: z.string() })),
@@ -105,6 +116,7 @@ export const runView = z.object({
 export const runDetailView = runView.extend({
   steps: z.array(stepView),
   messages: z.array(messageView),
+  verify: z.array(verifyView),
   report: reportView.nullable(),
 });
 

@@ -21,7 +21,8 @@ export type StepName =
   | "branch"
   | "setup"
   | "agent"
-  | "session";
+  | "session"
+  | "verify";
 
 export interface JobRequest {
   readonly job: string;

@@ -54,6 +54,7 @@ export const RUN: RunDetailView = {
       detail: null,
     },
   ],
+  verify: [],
   report: null,
 };
 
