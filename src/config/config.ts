@@ -202,6 +202,17 @@ export const configSchema = z
       })
       .prefault({})
       .describe("The process that drives workers"),
+    limits: z
+      .strictObject({
+        retrySeconds: z
+          .number()
+          .min(1)
+          .max(3_600)
+          .default(60)
+          .describe("First wait at a limit that names no time; each try that fails doubles it"),
+      })
+      .prefault({})
+      .describe("Rate limits, overload and dead credentials of the agents' accounts"),
     delivery: z
       .strictObject({
         confirmSeconds: z

@@ -5,13 +5,16 @@ import type { Env } from "../config/env.ts";
 import { ensureKeys } from "../config/keys.ts";
 import { ensureHome, homePaths, type HomePaths } from "../config/paths.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
+import { LimitKeeper } from "../dispatch/limit-keeper.ts";
 import { Dispatcher } from "../dispatch/dispatcher.ts";
 import { OrchestratorError } from "../domain/errors.ts";
-import { resolveAuth } from "../fleet/auth.ts";
+import { secretDigester } from "../fleet/account.ts";
+import { inspectCredential, resolveAuth } from "../fleet/auth.ts";
 import { CredentialCheck } from "../fleet/check-credential.ts";
 import { Connections } from "../fleet/connections.ts";
 import type { FleetContext } from "../fleet/context.ts";
 import { MinIdle } from "../fleet/min-idle.ts";
+import { PoolKeeper } from "../fleet/pool-keeper.ts";
 import { Seeds } from "../fleet/prepare.ts";
 import { Upkeep } from "../fleet/upkeep.ts";
 import { OPERATIONS } from "../operations/registry.ts";
@@ -154,12 +157,13 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     poolFacts: (repo) => dispatcher.poolFacts(repo),
   });
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
-  const stop = await startAll([resources, dispatcher, upkeep, minIdle, door, idle]).catch(
-    async (error: unknown) => {
-      await store.close();
-      throw error;
-    },
-  );
+  const limits = new LimitKeeper(fleet);
+  const pools = new PoolKeeper({ fleet, connections, seeds: dispatch.seeds });
+  const loops = [resources, dispatcher, limits, upkeep, minIdle, pools, door, idle];
+  const stop = await startAll(loops).catch(async (error: unknown) => {
+    await store.close();
+    throw error;
+  });
   logger.info("controller.started", { pid: process.pid, version: options.version });
   return {
     services,
@@ -181,7 +185,13 @@ async function wireFleet(
 ): Promise<FleetContext> {
   const { env, overrides = {} } = options;
   const keys = await ensureKeys(paths, ids);
-  const credentials = new CredentialCheck({ clock, logger });
+  const privateKey = await readFile(keys.privateKey, "utf8");
+  const auth = {
+    env,
+    logger,
+    credentials: new CredentialCheck({ clock, logger }),
+    digest: secretDigester(privateKey),
+  };
   const failpoint = env.variable("ORCHESTRATOR_FAILPOINT");
   return {
     store,
@@ -202,10 +212,11 @@ async function wireFleet(
       ]),
     openTransport: overrides.openTransport ?? ((settings) => openSshTransport(settings)),
     provisioner: createProvisioner(),
-    keys: { privateKey: await readFile(keys.privateKey, "utf8"), publicKey: keys.publicLine },
+    keys: { privateKey, publicKey: keys.publicLine },
     making: new Set(),
     mirrors: paths.mirrors,
-    resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }, credentials),
+    resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, auth),
+    inspectCredential: (repo, runtime, ask) => inspectCredential(repo, runtime, ask, auth),
   };
 }
 

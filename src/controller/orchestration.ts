@@ -1,7 +1,11 @@
 import type { Orchestration, DispatchRequest } from "../operations/services.ts";
-import type { PlanView, RunView, WorkerView } from "../operations/views.ts";
+import type { PlanView, PoolView, RunView, WorkerView } from "../operations/views.ts";
 import { viewRun } from "../operations/run-views.ts";
+import { requireLimit, viewLimit } from "../operations/limit-views.ts";
+import { viewPool } from "../operations/pool-views.ts";
 import { viewWorker } from "../operations/worker-views.ts";
+import { admissionTo } from "../dispatch/admission.ts";
+import { liftAndWake } from "../dispatch/limited.ts";
 import { cancelRun, resumeRun, retryRun, sendToRun } from "../dispatch/commands.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
@@ -13,6 +17,8 @@ import { attachWorker, busyWorker, execOnWorker } from "../fleet/operate.ts";
 import { destroyWorker } from "../fleet/destroy.ts";
 import { makeReady, reserveIdleWorker, setUpAgain } from "../fleet/ready.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
+import { cleanText } from "../domain/text.ts";
+import { openPause, pausePool, resumePool } from "../fleet/pauses.ts";
 import { repoConfig } from "../fleet/context.ts";
 import type { ConfigSource } from "./config-source.ts";
 
@@ -33,6 +39,8 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     viewRun(store.db, await findRun(store.db, runId), clock.now());
   const shownWorker = async (worker: Worker): Promise<WorkerView> =>
     viewWorker(store.db, await findWorker(store.db, worker.worker_id), clock.now());
+  const shownPool = (repo: string): Promise<PoolView> =>
+    viewPool({ store, clock, config: fleet.config() }, repo);
   const byName = (name: string) => findWorkerByName(store.db, name);
 
   return {
@@ -40,6 +48,10 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       await configSource.refresh();
       repoConfig(fleet, repo);
       const facts = await dispatcher.poolFacts(repo);
+      const { runtime } = repoConfig(fleet, repo);
+      const admission = await admissionTo(store.db, fleet, repo);
+      const closed = admission({ repo, runtime, resumes: null });
+      if (closed !== null) return { kind: "queue", worker: null, reason: closed, considered: [] };
       const plan = allocate(
         await snapshotPool({ db: store.db, now: clock.now() }, fleet, repo, facts),
         worker ?? null,
@@ -93,6 +105,46 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       return shownWorker(worker);
     },
     workerAttach: async (name) => attachWorker(fleet, connections, await byName(name)),
+    async limitClear(limitId) {
+      const limit = await requireLimit(store.db, limitId);
+      const shown = await viewLimit(store.db, limit);
+      if (limit.state !== "lifted") {
+        await store.mutate((tx) => liftAndWake(tx, fleet.ids, limit, "cleared by the operator"));
+      }
+      dispatcher.nudge();
+      return {
+        ...(await viewLimit(store.db, await requireLimit(store.db, limitId))),
+        waiting: shown.waiting,
+      };
+    },
+    async poolPause(repo, reason) {
+      await configSource.refresh();
+      repoConfig(fleet, repo);
+      await store.mutate(async (tx) => {
+        const pause = await openPause(tx.db, repo);
+        // What a set-up paused, and the operator pauses too, is the operator's to resume.
+        if (pause?.cause === "operator") return;
+        if (pause !== undefined) await resumePool(tx, pause, "paused by the operator");
+        await pausePool(tx, fleet.ids, repo, {
+          cause: "operator",
+          reason: cleanText(reason ?? "by the operator", 200),
+          signature: null,
+          base: null,
+          setup: null,
+        });
+      });
+      return shownPool(repo);
+    },
+    async poolResume(repo) {
+      await configSource.refresh();
+      repoConfig(fleet, repo);
+      await store.mutate(async (tx) => {
+        const pause = await openPause(tx.db, repo);
+        if (pause !== undefined) await resumePool(tx, pause, "resumed by the operator");
+      });
+      dispatcher.nudge();
+      return shownPool(repo);
+    },
     stop: options.stop,
     liveRuns: () => dispatcher.liveCount,
   };

@@ -7,7 +7,10 @@ import { TransportError } from "../transport/transport-error.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
 import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts";
+import { intendFollowUp } from "./intend.ts";
 import { ensureStarted } from "./launch.ts";
+import { blockLimited, limitSeen } from "./limited.ts";
+import { continueRun } from "./resume.ts";
 import { lookAtStart, moveToBlocked } from "./blocked.ts";
 import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } from "./runs.ts";
 import { proveOver } from "./prove-over.ts";
@@ -160,6 +163,7 @@ async function look(context: DispatchContext, run: Run, verdict: StatusVerdict):
     followUpWaits: (await waitingMessage(store.db, run.run_id)) !== undefined,
     confirmMs: config().delivery.confirmSeconds * 1_000,
     resumes: runtimeOf(context.fleet, run.runtime).capabilities.resumes,
+    limit: await limitSeen(store.db, run, clock.now()),
   };
 }
 
@@ -175,8 +179,14 @@ async function act(
     case "block":
       return moveToBlocked(context, run, decision.reason, decision.receipt);
     case "active-again":
-      await store.mutate((tx) => moveRun(tx, run, "running_again", { patch: { reason: null } }));
+      await store.mutate((tx) =>
+        moveRun(tx, run, "running_again", { patch: { reason: null, limit_id: null } }),
+      );
       return;
+    case "limited":
+      return blockLimited(context, run, decision.cause);
+    case "resume":
+      return resumeQuietly(context, run, attention);
     case "next-message":
       return launchNext(context, run, attention);
     case "prove-never-started": {
@@ -220,6 +230,20 @@ async function finishTurn(
   });
 }
 
+/** Its limit is over, or it is the one run that tries: the conversation goes on in a new launch. */
+async function resumeQuietly(
+  context: DispatchContext,
+  run: Run,
+  attention: Attention,
+): Promise<void> {
+  attention.quiet = true;
+  try {
+    await continueRun(context, run, undefined);
+  } finally {
+    attention.quiet = false;
+  }
+}
+
 /** The next message is a new launch that continues the conversation, once the former process is proven over. */
 async function launchNext(context: DispatchContext, run: Run, attention: Attention): Promise<void> {
   attention.quiet = true;
@@ -235,27 +259,6 @@ async function launchNext(context: DispatchContext, run: Run, attention: Attenti
   } finally {
     attention.quiet = false;
   }
-}
-
-/** Commits the intent to launch again with this message; the state is as the table says (`active` stays, `blocked` resumes). */
-export async function intendFollowUp(
-  tx: Parameters<typeof moveRun>[0],
-  run: Run,
-  seq: number,
-): Promise<Run> {
-  const launch = run.launch + 1;
-  await tx.db
-    .updateTable("messages")
-    .set({ launch })
-    .where("run_id", "=", run.run_id)
-    .where("seq", "=", seq)
-    .execute();
-  const event = run.state === "blocked" ? "resumed" : "launch_intended";
-  return moveRun(tx, run, event, {
-    patch: { launch, launched_at: tx.now, reason: null },
-    kind: "run.launched",
-    payload: { launch, seq, runtime_session_id: run.runtime_session_id },
-  });
 }
 
 /** The window name is a view of the status: when it keeps saying something else, it is set right and the disagreement recorded. */

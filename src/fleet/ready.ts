@@ -6,6 +6,7 @@ import type { Connections } from "./connections.ts";
 import { providerOf, repoConfig, runtimeOf, sessionName, type FleetContext } from "./context.ts";
 import { ensureCreated } from "./create.ts";
 import { cleanTail, failureText } from "./failure-text.ts";
+import { noteSetupFailure, noteSetupSuccess, type SetupFailure } from "./pauses.ts";
 import { prepare, type Seeds } from "./prepare.ts";
 import { isUnsaved, rescue } from "./rescue.ts";
 import {
@@ -93,6 +94,7 @@ async function make(
   const repo = repoConfig(context, worker.repo);
   const runtime = runtimeOf(context, repo.runtime);
   const provider = providerOf(context, worker.provider);
+  let failure: SetupFailure | undefined;
   try {
     const transport = await connections.reach(worker.worker_id);
     const outcome = await prepare(
@@ -113,6 +115,9 @@ async function make(
       transport,
       () => {},
     );
+    if (outcome.kind === "failed") {
+      failure = { ...outcome, reason: failureText(outcome), setup: repo.setup };
+    }
     if (outcome.kind !== "ready") {
       const why =
         outcome.kind === "lost"
@@ -131,17 +136,22 @@ async function make(
       );
     }
     const fingerprint = await context.provisioner.fingerprint(transport, worker.repo);
-    await context.store.mutate((tx) =>
-      moveWorker(tx, current, "prepared", {
+    await context.store.mutate(async (tx) => {
+      await moveWorker(tx, current, "prepared", {
         saved_fingerprint: fingerprint,
         boot_id: outcome.prepared.bootId,
-      }),
-    );
+      });
+      await noteSetupSuccess(tx, current);
+    });
   } catch (error) {
     // Our own end is no failure of the worker: the next controller goes on from here.
     if (signal.aborted) throw error;
     const reason = cleanText(error instanceof Error ? error.message : String(error), 300);
-    await context.store.mutate((tx) => moveWorker(tx, current, "step_failed", { reason }));
+    await context.store.mutate(async (tx) => {
+      await moveWorker(tx, current, "step_failed", { reason });
+      if (failure !== undefined)
+        await noteSetupFailure(tx, context.ids, current, failure, undefined);
+    });
     throw error;
   }
   return findWorker(context.store.db, worker.worker_id);

@@ -2,6 +2,7 @@ import { OrchestratorError } from "../domain/errors.ts";
 import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
 import type { Service } from "../platform/start-stop.ts";
+import { lacksCredential } from "./closed.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, type FleetContext } from "./context.ts";
 import { isGone } from "./gone.ts";
@@ -100,6 +101,7 @@ export class Upkeep implements Service {
     if (isYoung || this.#making.has(worker.worker_id) || fleet.making.has(worker.worker_id)) return;
     const make = async () => {
       try {
+        if (await lacksCredential(fleet, worker.repo)) return;
         await finishMaking(fleet, connections, seeds, worker, signal);
       } catch (error) {
         fleet.logger.warn("upkeep.not_ready", { worker: worker.name, error: messageOf(error) });

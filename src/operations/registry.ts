@@ -1,7 +1,9 @@
 import { ping, stop } from "./control.ts";
 import { dispatchPlan, dispatchRun } from "./dispatch.ts";
 import { eventsFollow, eventsRead } from "./events.ts";
+import { limitClear, limitList } from "./limits.ts";
 import type { Operation } from "./operation.ts";
+import { poolList, poolPause, poolResume } from "./pools.ts";
 import {
   runCancel,
   runDiff,
@@ -45,6 +47,11 @@ const ALL = [
   workerExec,
   workerAttach,
   workerDestroy,
+  limitList,
+  limitClear,
+  poolList,
+  poolPause,
+  poolResume,
   status,
   eventsRead,
   eventsFollow,

@@ -1,7 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
-import type { PlanView, RunView, WorkerView } from "./views.ts";
+import type { LimitView, PlanView, PoolView, RunView, WorkerView } from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -48,6 +48,9 @@ export interface Orchestration {
   workerAttach(
     worker: string,
   ): Promise<{ argv: string[]; env: Record<string, string>; command: string }>;
+  limitClear(limitId: string): Promise<LimitView>;
+  poolPause(repo: string, reason: string | undefined): Promise<PoolView>;
+  poolResume(repo: string): Promise<PoolView>;
   stop(): void;
   liveRuns(): number;
 }

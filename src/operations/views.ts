@@ -148,6 +148,41 @@ export const workerView = z.object({
   created_at: z.number(),
 });
 
+export const limitView = z.object({
+  limit_id: z.string(),
+  account: z.string().describe("runtime and where its credential is read from"),
+  kind: z.enum(["usage_limit", "rate_limit", "overloaded", "credential", "billing"]),
+  state: z
+    .enum(["limited", "probing", "lifted"])
+    .describe("probing: one run tries whether it is over"),
+  reason: z.string(),
+  limited_until: z.number().nullable().describe("null: until somebody mends it"),
+  check_at: z.number().nullable().describe("when it is looked at next; null: not by time"),
+  probe_run: z.string().nullable(),
+  hits: z.number().describe("how many times runs met it"),
+  waiting: z.array(z.string()).describe("runs that are blocked for it"),
+  created_at: z.number(),
+  lifted_at: z.number().nullable(),
+  lifted_because: z.string().nullable(),
+});
+
+export const poolView = z.object({
+  pool: z.string(),
+  workers: z.number(),
+  idle: z.number(),
+  queued: z.number(),
+  admits: z.boolean().describe("whether a new task of the pool's own runtime could get a worker"),
+  closed_because: z.string().nullable(),
+  pause: z
+    .object({
+      pause_id: z.string(),
+      cause: z.enum(["setup", "operator"]),
+      reason: z.string(),
+      since: z.number(),
+    })
+    .nullable(),
+});
+
 export const planView = z.object({
   kind: z.enum(["use", "create", "queue", "refuse"]),
   worker: z.string().nullable(),
@@ -171,4 +206,6 @@ export type RunDetailView = z.output<typeof runDetailView>;
 export type WorkerView = z.output<typeof workerView>;
 export type StatusView = z.output<typeof statusView>;
 export type PlanView = z.output<typeof planView>;
+export type LimitView = z.output<typeof limitView>;
+export type PoolView = z.output<typeof poolView>;
 export type EventView = z.output<typeof eventView>;

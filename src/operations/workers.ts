@@ -2,7 +2,7 @@ import { z } from "zod";
 import { repoName, workerNameInput } from "./inputs.ts";
 import { operation } from "./operation.ts";
 import { orchestrationOf } from "./require.ts";
-import { workerView } from "./views.ts";
+import { limitView, poolView, workerView } from "./views.ts";
 import { fleetStatus, listWorkers, showWorker } from "./worker-views.ts";
 import { runView } from "./views.ts";
 
@@ -143,7 +143,12 @@ export const status = operation({
   input: z.strictObject({
     target: z.string().max(60).optional().describe("a repo, a worker or a run; default: all"),
   }),
-  output: z.object({ workers: z.array(workerView), runs: z.array(runView) }),
+  output: z.object({
+    workers: z.array(workerView),
+    runs: z.array(runView),
+    limits: z.array(limitView).default([]).describe("limits of accounts that are not over"),
+    paused: z.array(poolView).default([]).describe("pools that are paused"),
+  }),
   errors: ["not_found"],
   cli: "status",
   answer: { kind: "once", handle: fleetStatus },

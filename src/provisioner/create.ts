@@ -37,6 +37,7 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     fingerprint: (transport, repo) => work.fingerprint(transport, bundle, repo),
     report: (transport, repo, base) => work.report(transport, bundle, repo, base),
     push: (transport, repo, branch) => work.push(transport, bundle, repo, branch),
+    remoteBase: (transport, input) => work.remoteBase(transport, bundle, input),
     readJson: files.readJson,
     writeJson: files.writeJson,
     readTail: files.readTail,

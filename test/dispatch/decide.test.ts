@@ -21,6 +21,7 @@ function moment(facts: Partial<Moment>): Moment {
     followUpWaits: false,
     confirmMs: 30_000,
     resumes: true,
+    limit: null,
     ...facts,
   };
 }
