@@ -10,7 +10,7 @@ import { EXIT_CODES, OrchestratorError, type ErrorCode } from "../../src/domain/
 import { OPERATIONS } from "../../src/operations/registry.ts";
 import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
 import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
-import { event, RUN, WORKER } from "../support/views.ts";
+import { event, LIMIT, POOL, RUN, WORKER } from "../support/views.ts";
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
@@ -34,7 +34,12 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "worker.exec": () => ({ code: 0, stdout: "hi\n", stderr: "", truncated: false }),
   "worker.attach": () => ({ argv: ["tmux"], env: {}, command: "tmux attach" }),
   "worker.destroy": () => WORKER,
-  status: () => ({ workers: [WORKER], runs: [RUN] }),
+  "limit.list": () => [LIMIT],
+  "limit.clear": () => LIMIT,
+  "pool.list": () => [POOL],
+  "pool.pause": () => POOL,
+  "pool.resume": () => POOL,
+  status: () => ({ workers: [WORKER], runs: [RUN], limits: [LIMIT], paused: [POOL] }),
   "events.read": () => [event("run.status", { status: "running" })],
   async *"events.follow"() {
     yield event("run.delivered", { receipt: "accepted" });
@@ -108,6 +113,11 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["worker", "destroy", "kite-1"],
   ["worker", "attach", "kite-1", "--print"],
   ["attach", "kite-1", "--print"],
+  ["limit", "list", "--all"],
+  ["limit", "clear", "limit-000000000001"],
+  ["pool", "list"],
+  ["pool", "pause", "kite", "--reason", "the registry is down"],
+  ["pool", "resume", "kite"],
   ["status", "kite-1"],
   [
     "events",

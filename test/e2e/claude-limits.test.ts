@@ -235,3 +235,45 @@ test("a spent window stands until the time that the program names", { skip }, as
   const listed = await cli(fleet, ["limit", "list", "--json"]);
   assert.equal((JSON.parse(listed.stdout) as LimitView).kind, "usage_limit");
 });
+
+test(
+  "a credential that dies while runs wait sends them back to the queue, and a mended one lets them on",
+  { skip },
+  async () => {
+    const [dead, mended] = [
+      "dead-key-of-the-tests-0000000000000000",
+      "mended-key-of-the-tests-11111111111111",
+    ];
+    await using fleet = await claudeFleet({
+      api: {
+        otherStatus: ({ headers }) => (headers["x-api-key"] === dead ? 401 : 200),
+        scenario: ({ prompt }) =>
+          prompt.includes("hold") ? { kind: "text", text: "held", delayMs: 4_000 } : undefined,
+      },
+      repo: { maxWorkers: 1 },
+    });
+    const first = await fleet.start("hold it");
+    await fleet.shows(first.run_id, "running");
+    const waiting = await fleet.start("next [[text next done]]");
+    fleet.env["AGENT_KEY"] = dead;
+    await fleet.ends(first.run_id);
+    const back = await fleet.reaches(
+      waiting.run_id,
+      ({ state, reason }) => state === "queued" && /^limited until it is mended/.test(reason ?? ""),
+      "the queue again",
+    );
+    assert.equal(back.worker, null);
+    await assert.rejects(
+      fleet.start("never [[text never]]"),
+      (error: OrchestratorError) => error.code === "unauthorized",
+    );
+    fleet.env["AGENT_KEY"] = mended;
+    const ended = await fleet.ends(waiting.run_id);
+    assert.deepEqual(
+      [ended.state, ended.worker, ended.launch],
+      ["completed", first.worker, 1],
+      await fleet.history(waiting.run_id),
+    );
+    assert.equal(named(await fleet.events(), "limit.reached").length, 1);
+  },
+);

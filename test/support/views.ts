@@ -1,5 +1,7 @@
 import type {
   EventView,
+  LimitView,
+  PoolView,
   RunDetailView,
   StatusView,
   WorkerView,
@@ -76,6 +78,37 @@ export const WORKER: WorkerView = {
   status: STATUS,
   attach: "orchestrator attach kite-1",
   created_at: 1_763_640_000_000,
+};
+
+export const LIMIT: LimitView = {
+  limit_id: "limit-000000000001",
+  account: "claude, api-key env:ANTHROPIC_API_KEY",
+  kind: "usage_limit",
+  state: "limited",
+  reason: "5-hour usage limit",
+  limited_until: 1_763_650_000_000,
+  check_at: 1_763_650_010_000,
+  probe_run: null,
+  hits: 3,
+  waiting: ["run-000000000001"],
+  created_at: 1_763_640_000_000,
+  lifted_at: null,
+  lifted_because: null,
+};
+
+export const POOL: PoolView = {
+  pool: "kite",
+  workers: 2,
+  idle: 0,
+  queued: 1,
+  admits: false,
+  closed_because: "pool kite is paused: set-up failed alike on kite-1 and kite-2",
+  pause: {
+    pause_id: "pause-000000000001",
+    cause: "setup",
+    reason: "set-up failed alike on kite-1 and kite-2",
+    since: 1_763_640_000_000,
+  },
 };
 
 let seq = 0;
