@@ -59,6 +59,8 @@ const STATUS = {
       task: "é",
     },
   ],
+  limits: [],
+  paused: [],
 };
 
 /** Makes `fast.cache` in `folder` by running one read command against an answer of our own. */

@@ -56,7 +56,7 @@ export async function noteSetupFailure(
   runId: RunId | undefined,
 ): Promise<void> {
   const { repo } = worker;
-  const signature = signatureOf(failure, worker.name);
+  const signature = signatureOf(failure);
   const { reason } = failure;
   await tx.db
     .insertInto("setup_failures")
@@ -156,20 +156,20 @@ async function forgetFailures(tx: Tx, repo: string): Promise<void> {
   await tx.db.deleteFrom("setup_failures").where("repo", "=", repo).execute();
 }
 
-/** The same for failures that differ only in times, sizes, paths, ids and the worker's name. Pure. */
-export function signatureOf(
-  { step, code, tail }: Pick<SetupFailure, "step" | "code" | "tail">,
-  worker: string,
-): string {
-  const lines = tellingLines(cleanTail(tail)).map((line) => normalise(line, worker));
+/** The same for failures that differ only in times, sizes, paths, ids and the worker's number. Pure. */
+export function signatureOf({
+  step,
+  code,
+  tail,
+}: Pick<SetupFailure, "step" | "code" | "tail">): string {
+  const lines = tellingLines(cleanTail(tail)).map(normalise);
   return createHash("sha256")
     .update(JSON.stringify([step, code, lines]))
     .digest("hex");
 }
 
-function normalise(line: string, worker: string): string {
+function normalise(line: string): string {
   return line
-    .replaceAll(worker, "<worker>")
     .replaceAll(/(?:~|(?:\/[\w.@+-]+)+)\/(?=[\w.@+-])/g, "/")
     .replaceAll(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, "#")
     .replaceAll(/\b[0-9a-f]{7,64}\b/gi, "#")

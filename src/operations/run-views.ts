@@ -3,6 +3,7 @@ import { OrchestratorError } from "../domain/errors.ts";
 import type { RunId } from "../domain/ids.ts";
 import { isTerminal, TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
+import { findLimit } from "../fleet/limits.ts";
 import { findRun, type Message, type Run } from "../dispatch/runs.ts";
 import { statusOf } from "../dispatch/status.ts";
 import type { Db } from "../store/store.ts";
@@ -82,7 +83,8 @@ async function isThere(
 ): Promise<boolean> {
   if (isTerminal(run.state)) return true;
   if (until === "ended") return false;
-  if (run.state === "blocked") return true;
+  // What goes on by itself when its time has come needs no person.
+  if (run.state === "blocked") return ((await limitOf(db, run))?.until ?? null) === null;
   return until === "delivered" && (await firstReceipt(db, run.run_id)) === "accepted";
 }
 
@@ -121,6 +123,7 @@ export async function viewRun(db: Db, run: Run, now: number): Promise<RunView> {
     task: cleanText(task?.title ?? "", 200),
     state: run.state,
     state_reason: run.reason,
+    limit: await limitOf(db, run),
     worker: worker?.name ?? null,
     reason: run.allocation_reason,
     receipt: await firstReceipt(db, run.run_id),
@@ -152,6 +155,18 @@ export async function viewRun(db: Db, run: Run, now: number): Promise<RunView> {
     started_at: run.started_at,
     finished_at: run.finished_at,
   };
+}
+
+async function limitOf(db: Db, run: Run): Promise<RunView["limit"]> {
+  if (run.state !== "blocked" || run.limit_id === null) return null;
+  const limit = await findLimit(db, run.limit_id);
+  // One that was lifted lets its runs go on, one after the other.
+  return limit === undefined
+    ? null
+    : {
+        limit_id: limit.limit_id,
+        until: limit.state === "lifted" ? limit.lifted_at : limit.limited_until,
+      };
 }
 
 async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailView> {

@@ -75,6 +75,11 @@ export const reportView = z.object({
   skipped: z.array(z.string()),
 });
 
+export const runLimitView = z.object({
+  limit_id: z.string(),
+  until: z.number().nullable().describe("null: until somebody mends it"),
+});
+
 export const runView = z.object({
   run_id: z.string(),
   task_id: z.string(),
@@ -94,6 +99,10 @@ export const runView = z.object({
     "abandoned",
   ]),
   state_reason: z.string().nullable(),
+  limit: runLimitView
+    .nullable()
+    .default(null)
+    .describe("what a blocked run waits for; with a time it goes on by itself"),
   worker: z.string().nullable(),
   reason: z.string().nullable().describe("why this worker, or why none yet"),
   receipt: z.enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"]),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { OrchestratorError } from "../../src/domain/errors.ts";
-import type { EventView, LimitView, PoolView } from "../../src/operations/views.ts";
+import type { EventView, LimitView, PoolView, RunDetailView } from "../../src/operations/views.ts";
 import { usageLimit, type Reply } from "../fakes/messages-script.ts";
 import { NO_CREDIT } from "../fakes/messages-wire.ts";
 import { DUMMY_KEY } from "../support/claude-cli.ts";
@@ -37,6 +37,12 @@ test(
     const [limit] = await limitsOf(fleet);
     assert.equal(limit?.kind, "rate_limit");
     assert.equal(limit.account, "claude, api-key env:AGENT_KEY");
+
+    // It goes on by itself: whoever waits for it needs no person.
+    await assert.rejects(
+      fleet.call("run.wait", { run_id: runs[0]?.run_id, until: "settled", timeout_ms: 100 }),
+      (error: OrchestratorError) => error.code === "nothing_available",
+    );
 
     // What comes now waits in the queue, or is refused by name.
     const queued = await fleet.start("task 4 [[text done 4]]");
@@ -232,6 +238,9 @@ test("a spent window stands until the time that the program names", { skip }, as
     shown.stdout,
     /^limit-\w+ +limited .*5-hour usage limit \(claude, oauth-token env:AGENT_KEY\)/m,
   );
+  const settled = await cli(fleet, ["run", "wait", run.run_id, "--timeout", "1s"]);
+  assert.equal(settled.code, 3, "waited for, until the time is over");
+  await cli(fleet, ["stop"]);
   const listed = await cli(fleet, ["limit", "list", "--json"]);
   assert.equal((JSON.parse(listed.stdout) as LimitView).kind, "usage_limit");
 });

@@ -23,6 +23,7 @@ export const RUN: RunDetailView = {
   task: "fix the bug",
   state: "active",
   state_reason: null,
+  limit: null,
   worker: "kite-1",
   reason: "idle since 3 minutes",
   receipt: "accepted",

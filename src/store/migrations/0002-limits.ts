@@ -45,6 +45,7 @@ create index limits_by_age on limits (account, created_at);
 
 alter table runs add column limit_id text references limits (limit_id);
 alter table runs add column secret_digest text;
+create index runs_by_launch on runs (launched_at) where launched_at is not null;
 create index runs_of_limit on runs (limit_id) where limit_id is not null;
 
 create table setup_failures (
