@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { OrchestratorError } from "../../src/domain/errors.ts";
+import type { OrchestratorError } from "../../src/domain/errors.ts";
 import type { EventView, LimitView, PoolView, RunDetailView } from "../../src/operations/views.ts";
 import { usageLimit, type Reply } from "../fakes/messages-script.ts";
 import { NO_CREDIT } from "../fakes/messages-wire.ts";
@@ -44,6 +44,12 @@ test(
       (error: OrchestratorError) => error.code === "nothing_available",
     );
 
+    // It goes on by itself: whoever waits for it needs no person.
+    await assert.rejects(
+      fleet.call("run.wait", { run_id: runs[0]?.run_id, until: "settled", timeout_ms: 100 }),
+      (error: OrchestratorError) => error.code === "nothing_available",
+    );
+
     // What comes now waits in the queue, or is refused by name.
     const queued = await fleet.start("task 4 [[text done 4]]");
     assert.deepEqual([queued.state, queued.worker], ["queued", null]);
@@ -58,7 +64,7 @@ test(
     const plan = await fleet.call<{ kind: string; reason: string }>("dispatch.plan", {
       repo: "kite",
     });
-    assert.deepEqual([plan.kind, /^limited until/.test(plan.reason)], ["queue", true]);
+    assert.deepEqual([plan.kind, plan.reason.startsWith("limited until")], ["queue", true]);
     const [pool] = await fleet.call<PoolView[]>("pool.list");
     assert.deepEqual([pool?.admits, pool?.queued, pool?.pause], [false, 1, null]);
 
@@ -113,6 +119,13 @@ test(
       const { state_reason: reason } = await fleet.reaches(run_id, isBlocked, "blocked");
       assert.equal(reason, "limited until it is mended: API key refused");
     }
+    const waited = await fleet.call<RunDetailView>("run.wait", {
+      run_id: runs[0]?.run_id,
+      until: "settled",
+      timeout_ms: 5_000,
+    });
+    assert.deepEqual([waited.state, waited.limit?.until], ["blocked", null]);
+
     const queued = await fleet.start("task 4 [[text done 4]]");
     assert.match(queued.reason ?? "", /^limited until it is mended: API key refused/);
     fleet.env["AGENT_KEY"] = mended;
@@ -268,7 +281,8 @@ test(
     await fleet.ends(first.run_id);
     const back = await fleet.reaches(
       waiting.run_id,
-      ({ state, reason }) => state === "queued" && /^limited until it is mended/.test(reason ?? ""),
+      ({ state, reason }) =>
+        state === "queued" && (reason ?? "").startsWith("limited until it is mended"),
       "the queue again",
     );
     assert.equal(back.worker, null);
