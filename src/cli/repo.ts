@@ -33,7 +33,7 @@ export const commands: readonly CommandSpec[] = [
       { name: "verify-minutes", value: "n", help: "how long it may take" },
       { name: "verify-rounds", value: "n", help: "how often a failure goes back to the agent" },
       { name: "setup", value: "path", help: "set-up script, relative to the clone" },
-      { name: "setup-minutes", value: "n", help: "how long making a worker ready may take" },
+      { name: "setup-minutes", value: "n", help: "how long the setup script may take" },
       {
         name: "env",
         value: "name=value",

@@ -4,6 +4,7 @@ import PQueue from "p-queue";
 import type { Env } from "../config/env.ts";
 import { ensureKeys } from "../config/keys.ts";
 import { ensureHome, homePaths, type HomePaths } from "../config/paths.ts";
+import { ClockWatch } from "../dispatch/clock-step.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
 import { LimitKeeper } from "../dispatch/limit-keeper.ts";
 import { Dispatcher } from "../dispatch/dispatcher.ts";
@@ -156,10 +157,11 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     seeds: dispatch.seeds,
     poolFacts: (repo) => dispatcher.poolFacts(repo),
   });
+  const clockWatch = new ClockWatch(fleet);
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
   const limits = new LimitKeeper(fleet);
   const pools = new PoolKeeper({ fleet, connections, seeds: dispatch.seeds });
-  const loops = [resources, dispatcher, limits, upkeep, minIdle, pools, door, idle];
+  const loops = [resources, clockWatch, dispatcher, limits, upkeep, minIdle, pools, door, idle];
   const stop = await startAll(loops).catch(async (error: unknown) => {
     await store.close();
     throw error;
@@ -214,6 +216,7 @@ async function wireFleet(
     provisioner: createProvisioner(),
     keys: { privateKey, publicKey: keys.publicLine },
     making: new Set(),
+    destroying: new Map(),
     mirrors: paths.mirrors,
     resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, auth),
     inspectCredential: (repo, runtime, ask) => inspectCredential(repo, runtime, ask, auth),

@@ -35,7 +35,7 @@ for (const code of [1, 75, 99, 124]) {
     const result = await rig.run("job-a");
     assert.deepEqual(
       [result.code, result.facts["verify.code"], result.failed?.tail],
-      [51, String(code), ["out", "err"]],
+      [52, String(code), ["out", "err"]],
     );
   });
 }
