@@ -95,7 +95,7 @@ const EVENTS = [
 
 /** What the program is answered: of each view what its table shows. */
 const ANSWERS: Readonly<Record<string, readonly object[]>> = {
-  status: [{ value: { workers: [WORKER], runs: [RUN] } }],
+  status: [{ value: { workers: [WORKER], runs: [RUN], limits: [], paused: [] } }],
   "run.list": [{ value: [RUN] }],
   dispatch: [{ value: { run: { ...RUN, state: "driving" }, replayed: false } }],
   "events.follow": EVENTS.map((item) => ({ item })),

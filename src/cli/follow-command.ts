@@ -38,6 +38,8 @@ export async function followAndReport(
   if (accepted.state === "queued" && choice.until === "delivered") {
     return reportRun(context, session, await detailOf(session, accepted.run_id), choice);
   }
+  if (accepted.state === "queued" && !choice.json)
+    printLine(io, `queued    ${cleanLine(accepted.reason ?? "", 300)}`.trimEnd());
   const progress = await openProgress(context, choice.json);
   let run: RunDetailView | undefined;
   try {

@@ -91,7 +91,9 @@ function mayBeOver(event: EventView, until: Following["until"]): boolean {
 }
 
 function isOver(run: RunDetailView, { until, message }: Following): boolean {
-  if (isTerminal(run.state) || run.state === "blocked") return true;
+  if (isTerminal(run.state)) return true;
+  // What goes on by itself when its time has come needs no person.
+  if (run.state === "blocked" && (run.limit?.until ?? null) === null) return true;
   return until === "delivered" && receiptOf(run, message) === "accepted";
 }
 
@@ -118,6 +120,7 @@ export function judge(
     return { outcome: "ended", error: run.state === "completed" ? undefined : failed(run) };
   }
   if (run.state === "blocked") {
+    if (run.limit != null) return { outcome: "blocked", error: limited(run) };
     const unconfirmed = run.receipt === "unknown" || run.receipt === "typed_only";
     return unconfirmed
       ? { outcome: "unconfirmed", error: unconfirmedDelivery(run) }
@@ -154,6 +157,17 @@ function blocked(run: RunDetailView): OrchestratorError {
   return new OrchestratorError("needs_person", `run ${run.run_id} is blocked${because(run)}`, {
     hint: `${attach}go on with 'orchestrator run resume ${run.run_id}'`,
     details: { run_id: run.run_id, receipt: run.receipt },
+  });
+}
+
+function limited(run: RunDetailView): OrchestratorError {
+  return new OrchestratorError("limited", `run ${run.run_id} is blocked${because(run)}`, {
+    hint:
+      run.limit?.until == null
+        ? "'orchestrator limit list' shows it; mend what it names, or say 'orchestrator limit clear'"
+        : "it goes on by itself; 'orchestrator limit list' shows when",
+    retryable: true,
+    details: { run_id: run.run_id, limit_id: run.limit?.limit_id, until: run.limit?.until },
   });
 }
 

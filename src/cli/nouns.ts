@@ -80,6 +80,16 @@ export const NOUNS: readonly Noun[] = [
     load: async () => (await import("./repo.ts")).commands,
   },
   {
+    name: "pool",
+    summary: "list, pause, resume",
+    load: async () => (await import("./pool.ts")).commands,
+  },
+  {
+    name: "limit",
+    summary: "list and clear what keeps the agents' accounts from working",
+    load: async () => (await import("./limit.ts")).commands,
+  },
+  {
     name: "config",
     summary: "show, schema, reference",
     load: async () => (await import("./config.ts")).commands,

@@ -52,6 +52,8 @@ export function whatGoesOn({ kind, payload }: EventView): string | undefined {
       return `preparing ${word(payload["worker"])}`;
     case "run.launched":
       return "waiting for proof that the agent has the task";
+    case "run.verifying":
+      return `verifying: ${word(payload["command"])}`;
     case "run.finishing":
       return "saving the work";
     default:
@@ -85,6 +87,12 @@ export function describeEvent({ kind, payload }: EventView, palette: Palette): s
         palette.yellow(`blocked   ${word(payload["reason"])}`),
         ...screenOf(payload["screen"], palette),
       ];
+    case "run.verifying":
+      return [`${palette.bold("verifying")} ${word(payload["command"])}`];
+    case "run.verified":
+      return [palette.green(`verified  ${timeOf(payload)}`)];
+    case "run.verify_failed":
+      return describeFailedRound(payload, palette);
     case "run.finishing":
       return [
         `${palette.bold("ending")}    ${word(payload["outcome"])}${after(payload["reason"])}`,
@@ -116,6 +124,22 @@ function describeStep(payload: Payload, palette: Palette): string[] {
       return [];
   }
 }
+
+function describeFailedRound(payload: Payload, palette: Palette): string[] {
+  const tail = Array.isArray(payload["tail"]) ? payload["tail"].slice(-5).map(word) : [];
+  const next =
+    payload["seq"] == null
+      ? "no rounds left"
+      : `the agent is told (${plural(Number(payload["rounds_left"]), "round")} left)`;
+  return [
+    palette.yellow(
+      `not verified: code ${word(payload["code"]) || "unknown"}, ${timeOf(payload)}; ${next}`,
+    ),
+    ...tail.map((line) => `  ${line}`.trimEnd()),
+  ];
+}
+
+const timeOf = ({ ms }: Payload): string => (typeof ms === "number" ? `after ${formatMs(ms)}` : "");
 
 function describeReceipt(payload: Payload): string {
   const bytes = payload["bytes"];

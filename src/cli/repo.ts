@@ -31,6 +31,7 @@ export const commands: readonly CommandSpec[] = [
       { name: "min-idle", value: "n", help: "idle workers kept ready" },
       { name: "verify", value: "command", help: "must pass before a run counts as completed" },
       { name: "verify-minutes", value: "n", help: "how long it may take" },
+      { name: "verify-rounds", value: "n", help: "how often a failure goes back to the agent" },
       { name: "setup", value: "path", help: "set-up script, relative to the clone" },
       { name: "setup-minutes", value: "n", help: "how long the setup script may take" },
       {
@@ -153,6 +154,7 @@ function repoOf(given: Given): Readonly<Record<string, unknown>> {
     minIdle: wholeNumber(given, "min-idle"),
     verify: textOf(given, "verify"),
     verifyMinutes: wholeNumber(given, "verify-minutes", 1),
+    verifyRounds: wholeNumber(given, "verify-rounds"),
     setup: textOf(given, "setup"),
     setupMinutes: wholeNumber(given, "setup-minutes", 1),
     auth: authOf(given),

@@ -23,6 +23,7 @@ export function describeRun(run: RunDetailView, now: number, palette: Palette): 
     ...lines,
     ...stepsOf(run, palette),
     ...messagesOf(run, palette),
+    ...verifyOf(run, palette),
     ...reportOf(run, palette),
     ...watchOf(run),
   ];
@@ -50,6 +51,19 @@ function messagesOf(run: RunDetailView, palette: Palette): string[] {
           .split("\n")
           .map((line) => `  | ${line}`.trimEnd())),
   ]);
+}
+
+function verifyOf(run: RunDetailView, palette: Palette): string[] {
+  return run.verify.flatMap((round) => {
+    const code = round.exit_code === null ? "" : `, code ${round.exit_code}`;
+    const time = round.ms === null ? "" : `, ${formatMs(round.ms)}`;
+    const told = round.message_seq === null ? "" : `, told as message ${round.message_seq}`;
+    return [
+      `${palette.bold(`verify ${round.round}`)}  ${round.state}${code}${time}${told}`,
+      `  ${cleanLine(round.command, 200)}`,
+      ...round.tail.map((line) => `  | ${cleanLine(line, 300)}`.trimEnd()),
+    ];
+  });
 }
 
 function reportOf({ report }: RunDetailView, palette: Palette): string[] {

@@ -122,7 +122,8 @@ committed files as they were; --to name makes a branch of the mirror. Nothing th
     path: "run wait",
     summary: "Wait until a run is as far as asked",
     notes: `--until delivered: the agent has the message; settled: it has ended or needs a person; ended (default).
-Exit codes: 0 completed or delivered; 3 the time is over; 5 failed or cancelled; 6 delivery not confirmed; 8 blocked.`,
+Exit codes: 0 completed or delivered; 3 the time is over; 5 failed or cancelled; 6 delivery not confirmed; 8 blocked;
+16 blocked by a limit that somebody must lift (one with a time is waited for).`,
     arguments: [runArgument],
     options: [
       { name: "until", value: "what", help: "how far", choices: ["delivered", "settled", "ended"] },

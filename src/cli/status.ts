@@ -4,6 +4,8 @@ import { paletteOf, type Palette } from "./colour.ts";
 import type { Context } from "./context.ts";
 import { formatStatus } from "./format.ts";
 import { printJson, printLine } from "./io.ts";
+import { limitTable } from "./limit.ts";
+import { poolTable } from "./pool.ts";
 import { runTable } from "./run.ts";
 import { targetName } from "./run-target.ts";
 import { performAt } from "./session.ts";
@@ -38,6 +40,9 @@ async function runStatus(context: Context, given: Given): Promise<number> {
     return 0;
   }
   const now = context.clock().now();
+  if (status.limits.length > 0)
+    printLines(context, [...limitTable(status.limits, now, io.columns), ""]);
+  if (status.paused.length > 0) printLines(context, [...poolTable(status.paused, io.columns), ""]);
   if (status.workers.length === 0 && status.runs.length === 0)
     printLine(io, "no workers, no live runs");
   if (status.workers.length > 0) printLines(context, workerTable(status.workers, io.columns));

@@ -2,7 +2,9 @@ import type {
   CheckView,
   EventView,
   HistoryView,
+  LimitView,
   PlanView,
+  PoolView,
   RecoveredView,
   RunDetailView,
   RunView,
@@ -31,7 +33,16 @@ export const asEvents = (value: unknown) => value as readonly EventView[];
 export const asDispatched = (value: unknown) =>
   value as { readonly run: RunView; readonly replayed: boolean };
 export const asStatus = (value: unknown) =>
-  value as { readonly workers: readonly WorkerView[]; readonly runs: readonly RunView[] };
+  value as {
+    readonly workers: readonly WorkerView[];
+    readonly runs: readonly RunView[];
+    readonly limits: readonly LimitView[];
+    readonly paused: readonly PoolView[];
+  };
+export const asLimit = (value: unknown) => value as LimitView;
+export const asLimits = (value: unknown) => value as readonly LimitView[];
+export const asPool = (value: unknown) => value as PoolView;
+export const asPools = (value: unknown) => value as readonly PoolView[];
 export const asBusy = (value: unknown) =>
   value as { readonly busy: boolean; readonly reason: string };
 export const asExecuted = (value: unknown) =>

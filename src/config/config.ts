@@ -161,6 +161,11 @@ const shared = {
     .min(0.01)
     .max(1_440)
     .describe("How long `verify` may take before it counts as failed"),
+  verifyRounds: z
+    .int()
+    .min(0)
+    .max(20)
+    .describe("How often a failed `verify` goes back to the agent before the run fails"),
   setup: line
     .regex(/^(?!\/)(?!(.*\/)?\.\.(\/|$)).+$/, "must be a path inside the clone")
     .describe("Setup script, relative to the clone"),
@@ -213,6 +218,7 @@ const repoSchema = z
     flags: shared.flags.default([]),
     minIdle: shared.minIdle.default(0),
     verifyMinutes: shared.verifyMinutes.default(30),
+    verifyRounds: shared.verifyRounds.default(2),
     setup: shared.setup.default("scripts/dev-setup.sh"),
     setupMinutes: shared.setupMinutes.default(30),
     env: shared.env.default({}),
@@ -272,6 +278,17 @@ export const configSchema = z
       })
       .prefault({})
       .describe("The process that drives workers"),
+    limits: z
+      .strictObject({
+        retrySeconds: z
+          .number()
+          .min(1)
+          .max(3_600)
+          .default(60)
+          .describe("First wait at a limit that names no time; each try that fails doubles it"),
+      })
+      .prefault({})
+      .describe("Rate limits, overload and dead credentials of the agents' accounts"),
     delivery: z
       .strictObject({
         confirmSeconds: z

@@ -7,13 +7,16 @@ import { ensureHome, homePaths, type HomePaths } from "../config/paths.ts";
 import { ClockWatch } from "../dispatch/clock-step.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
 import { SilentCheck } from "../dispatch/check/check.ts";
+import { LimitKeeper } from "../dispatch/limit-keeper.ts";
 import { Dispatcher } from "../dispatch/dispatcher.ts";
 import { OrchestratorError } from "../domain/errors.ts";
-import { resolveAuth } from "../fleet/auth.ts";
+import { secretDigester } from "../fleet/account.ts";
+import { inspectCredential, resolveAuth } from "../fleet/auth.ts";
 import { CredentialCheck } from "../fleet/check-credential.ts";
 import { Connections } from "../fleet/connections.ts";
 import type { FleetContext } from "../fleet/context.ts";
 import { MinIdle } from "../fleet/min-idle.ts";
+import { PoolKeeper } from "../fleet/pool-keeper.ts";
 import { Seeds } from "../fleet/prepare.ts";
 import { Retention } from "../fleet/retention.ts";
 import { Upkeep } from "../fleet/upkeep.ts";
@@ -174,16 +177,21 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
   const clockWatch = new ClockWatch(fleet);
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
   const retention = new Retention(fleet);
-  const stop = await startAll([
+  const limits = new LimitKeeper(fleet);
+  const pools = new PoolKeeper({ fleet, connections, seeds: dispatch.seeds });
+  const loops = [
     resources,
     clockWatch,
     dispatcher,
+    limits,
     upkeep,
     minIdle,
+    pools,
     retention,
     door,
     idle,
-  ]).catch(async (error: unknown) => {
+  ];
+  const stop = await startAll(loops).catch(async (error: unknown) => {
     await store.close();
     throw error;
   });
@@ -208,7 +216,13 @@ async function wireFleet(
 ): Promise<FleetContext> {
   const { env, overrides = {} } = options;
   const keys = await ensureKeys(paths, ids);
-  const credentials = new CredentialCheck({ clock, logger });
+  const privateKey = await readFile(keys.privateKey, "utf8");
+  const auth = {
+    env,
+    logger,
+    credentials: new CredentialCheck({ clock, logger }),
+    digest: secretDigester(privateKey),
+  };
   const failpoint = env.variable("ORCHESTRATOR_FAILPOINT");
   return {
     store,
@@ -229,11 +243,12 @@ async function wireFleet(
       ]),
     openTransport: overrides.openTransport ?? ((settings) => openSshTransport(settings)),
     provisioner: createProvisioner(),
-    keys: { privateKey: await readFile(keys.privateKey, "utf8"), publicKey: keys.publicLine },
+    keys: { privateKey, publicKey: keys.publicLine },
     making: new Set(),
     destroying: new Map(),
     mirrors: paths.mirrors,
-    resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }, credentials),
+    resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, auth),
+    inspectCredential: (repo, runtime, ask) => inspectCredential(repo, runtime, ask, auth),
   };
 }
 

@@ -1,7 +1,11 @@
 import type { Orchestration, DispatchRequest } from "../operations/services.ts";
-import type { PlanView, RunView, WorkerView } from "../operations/views.ts";
+import type { PlanView, PoolView, RunView, WorkerView } from "../operations/views.ts";
 import { viewRun, viewSent } from "../operations/run-views.ts";
+import { requireLimit, viewLimit } from "../operations/limit-views.ts";
+import { viewPool } from "../operations/pool-views.ts";
 import { viewWorker } from "../operations/worker-views.ts";
+import { admissionTo } from "../dispatch/admission.ts";
+import { liftAndWake } from "../dispatch/limited.ts";
 import { cancelRun, resumeRun, retryRun, sendToRun } from "../dispatch/commands.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
@@ -11,7 +15,6 @@ import { recoverRun, snapshotsOfRun } from "../dispatch/recover.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
 import { allocate } from "../fleet/allocate.ts";
 import { attachWorker, busyWorker, consoleOnWorker, execOnWorker } from "../fleet/operate.ts";
-import { cleanText } from "../domain/text.ts";
 import { adoptWorker } from "../fleet/adopt.ts";
 import { destroyWorker } from "../fleet/destroy.ts";
 import { cordonWorker, drainWorker, uncordonWorker, untilDrained } from "../fleet/flags.ts";
@@ -19,6 +22,8 @@ import { rescueWorker } from "../fleet/rescue-worker.ts";
 import { resetWorker } from "../fleet/reset.ts";
 import { makeReady, reserveIdleWorker, setUpAgain } from "../fleet/ready.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
+import { cleanText } from "../domain/text.ts";
+import { openPause, pausePool, resumePool } from "../fleet/pauses.ts";
 import { repoConfig } from "../fleet/context.ts";
 import { OrchestratorError } from "../domain/errors.ts";
 import { ensureSetUp } from "../fleet/set-up.ts";
@@ -47,6 +52,8 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     viewWorker(store.db, await findWorker(store.db, worker.worker_id), clock.now());
   const shownMessage = async ({ runId, seq }: { runId: string; seq: number }) =>
     viewSent(store.db, await findRun(store.db, runId), seq, clock.now());
+  const shownPool = (repo: string): Promise<PoolView> =>
+    viewPool({ store, clock, config: fleet.config() }, repo);
   const byName = (name: string) => findWorkerByName(store.db, name);
   const workersNamed = (name: string) =>
     byName(name).catch((error: unknown) => {
@@ -59,6 +66,10 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       await configSource.refresh();
       repoConfig(fleet, repo);
       const facts = await dispatcher.poolFacts(repo);
+      const { runtime } = repoConfig(fleet, repo);
+      const admission = await admissionTo(store.db, fleet, repo);
+      const closed = admission({ repo, runtime, resumes: null });
+      if (closed !== null) return { kind: "queue", worker: null, reason: closed, considered: [] };
       const plan = allocate(
         await snapshotPool({ db: store.db, now: clock.now() }, fleet, repo, facts),
         worker ?? null,
@@ -179,6 +190,46 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       return shownWorker(worker);
     },
     workerAttach: async (name) => attachWorker(fleet, connections, await byName(name)),
+    async limitClear(limitId) {
+      const limit = await requireLimit(store.db, limitId);
+      const shown = await viewLimit(store.db, limit);
+      if (limit.state !== "lifted") {
+        await store.mutate((tx) => liftAndWake(tx, fleet.ids, limit, "cleared by the operator"));
+      }
+      dispatcher.nudge();
+      return {
+        ...(await viewLimit(store.db, await requireLimit(store.db, limitId))),
+        waiting: shown.waiting,
+      };
+    },
+    async poolPause(repo, reason) {
+      await configSource.refresh();
+      repoConfig(fleet, repo);
+      await store.mutate(async (tx) => {
+        const pause = await openPause(tx.db, repo);
+        // What a set-up paused, and the operator pauses too, is the operator's to resume.
+        if (pause?.cause === "operator") return;
+        if (pause !== undefined) await resumePool(tx, pause, "paused by the operator");
+        await pausePool(tx, fleet.ids, repo, {
+          cause: "operator",
+          reason: cleanText(reason ?? "by the operator", 200),
+          signature: null,
+          base: null,
+          setup: null,
+        });
+      });
+      return shownPool(repo);
+    },
+    async poolResume(repo) {
+      await configSource.refresh();
+      repoConfig(fleet, repo);
+      await store.mutate(async (tx) => {
+        const pause = await openPause(tx.db, repo);
+        if (pause !== undefined) await resumePool(tx, pause, "resumed by the operator");
+      });
+      dispatcher.nudge();
+      return shownPool(repo);
+    },
     stop: options.stop,
     liveRuns: () => dispatcher.liveCount,
   };

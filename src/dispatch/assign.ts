@@ -5,6 +5,7 @@ import { findWorker, moveWorker, poolFacts, reserveWorker } from "../fleet/worke
 import { asWorkerId, type RunId, type WorkerId } from "../domain/ids.ts";
 import { workerName } from "../domain/names.ts";
 import type { Db, Store, Tx } from "../store/store.ts";
+import { admissionTo } from "./admission.ts";
 import { moveRun, type Run } from "./runs.ts";
 
 /** What must be read from the provider before the transaction, since a transaction awaits nothing else. */
@@ -38,6 +39,7 @@ export async function assignQueued(
   if (queued.length === 0) return [];
 
   let pool = await snapshotPool(tx, context, repo, facts);
+  const admission = await admissionTo(tx.db, context, repo);
   const assigned: Run[] = [];
   const followUps = queued.filter((run) => run.resumes !== null);
   const others = queued.filter((run) => run.resumes === null);
@@ -45,6 +47,11 @@ export async function assignQueued(
     const lost = await whyLost(tx, run);
     if (lost !== null) {
       assigned.push(await failQueued(tx, run, lost));
+      continue;
+    }
+    const closed = admission(run);
+    if (closed !== null) {
+      await noteWhyWaits(tx, run, closed);
       continue;
     }
     const plan = allocate(pool, run.wanted_worker);
@@ -155,16 +162,19 @@ async function applyPlan(
     }
     case "queue":
     case "refuse": {
-      if (run.allocation_reason !== plan.reason) {
-        await tx.db
-          .updateTable("runs")
-          .set({ allocation_reason: plan.reason })
-          .where("run_id", "=", run.run_id)
-          .execute();
-      }
+      await noteWhyWaits(tx, run, plan.reason);
       return undefined;
     }
   }
+}
+
+async function noteWhyWaits(tx: Tx, run: Run, reason: string): Promise<void> {
+  if (run.allocation_reason === reason) return;
+  await tx.db
+    .updateTable("runs")
+    .set({ allocation_reason: reason })
+    .where("run_id", "=", run.run_id)
+    .execute();
 }
 
 function assign(

@@ -11,14 +11,17 @@ import { nudgeToCommit } from "./commit-rule.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
 import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts";
+import { intendFollowUp } from "./intend.ts";
 import { ensureStarted } from "./launch.ts";
+import { blockLimited, limitSeen } from "./limited.ts";
+import { continueRun } from "./resume.ts";
 import { lookAtStart, moveToBlocked } from "./blocked.ts";
 import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } from "./runs.ts";
 import { proveOver } from "./prove-over.ts";
 import { abandonLost, lostAfterMs } from "./replace.ts";
 import { prepareRelaunch } from "./relaunch.ts";
-import { verifyRun } from "./verify.ts";
 import { correctWindow } from "./window.ts";
+import { recordRound, verifyTurn } from "./verify.ts";
 
 /** How long the events of a worker that answers again may take to arrive (ms). */
 const CATCH_UP_MS = 5_000;
@@ -84,7 +87,7 @@ export async function attend(
   const explained = await explainSilence(context, moment, fresh, decision);
   if (isSilent && (await isHeardAgain(context, fresh, attention))) return;
   attention.blockedFor = decision.kind === "block" ? decision.reason : undefined;
-  await act(context, fresh, explained, attention);
+  await act(context, fresh, explained, attention, signal);
 }
 
 /** While the worker was asked about a silence, more may have been heard, or may be about to. */
@@ -232,6 +235,7 @@ async function look(
     connected: connection === "up",
     confirmMs: config().delivery.confirmSeconds * 1_000,
     resumes: runtimeOf(context.fleet, run.runtime).capabilities.resumes,
+    limit: await limitSeen(store.db, run, clock.now()),
   };
 }
 
@@ -240,6 +244,7 @@ async function act(
   run: Run,
   decision: Exclude<Decision, { kind: "wait" }>,
   attention: Attention,
+  signal: AbortSignal,
 ): Promise<void> {
   const { store } = context.fleet;
   switch (decision.kind) {
@@ -248,8 +253,14 @@ async function act(
     case "abandon":
       return abandonLost(context, run);
     case "active-again":
-      await store.mutate((tx) => moveRun(tx, run, "running_again", { patch: { reason: null } }));
+      await store.mutate((tx) =>
+        moveRun(tx, run, "running_again", { patch: { reason: null, limit_id: null } }),
+      );
       return;
+    case "limited":
+      return blockLimited(context, run, decision.cause);
+    case "resume":
+      return resumeQuietly(context, run, attention);
     case "next-message":
       return launchNext(context, run, attention);
     case "prove-never-started": {
@@ -267,21 +278,24 @@ async function act(
     }
     case "finish":
       if (decision.outcome === "completed" && (await nudgeToCommit(context, run))) return;
-      return finishTurn(context, run, decision);
+      return finishTurn(context, run, decision, signal);
   }
 }
 
-/** The turn is over: what counts as completed must pass the repo's `verify` first. */
+/** The turn is over: what counts as completed must pass the repo's `verify` first, and what does not goes back to the agent. */
 async function finishTurn(
   context: DispatchContext,
   run: Run,
   decision: Extract<Decision, { kind: "finish" }>,
+  signal: AbortSignal,
 ): Promise<void> {
-  const unverified = decision.outcome === "completed" ? await verifyRun(context, run) : null;
-  const outcome = unverified === null ? decision.outcome : "failed";
-  const reason = unverified ?? decision.reason;
+  const checked = decision.outcome === "completed" ? await verifyTurn(context, run, signal) : null;
   context.fleet.failpoint("before-finish");
   await context.fleet.store.mutate(async (tx) => {
+    const verdict = checked === null ? null : await recordRound(tx, context, run, checked);
+    if (verdict?.kind === "handed-back") return;
+    const outcome = verdict?.kind === "failed" ? "failed" : decision.outcome;
+    const reason = verdict?.kind === "failed" ? verdict.reason : decision.reason;
     // A follow-up that came while the work was verified is not left behind: it is the next turn.
     if (outcome === "completed" && (await waitingMessage(tx.db, run.run_id)) !== undefined) return;
     await moveRun(tx, run, outcome === "completed" ? "stopped" : "failed", {
@@ -291,12 +305,27 @@ async function finishTurn(
   });
 }
 
+/** Its limit is over, or it is the one run that tries: the conversation goes on in a new launch. */
+async function resumeQuietly(
+  context: DispatchContext,
+  run: Run,
+  attention: Attention,
+): Promise<void> {
+  attention.quiet = true;
+  try {
+    await continueRun(context, run, undefined);
+  } finally {
+    attention.quiet = false;
+  }
+}
+
 /** The next message is a new launch that continues the conversation, once the former process is proven over. */
 async function launchNext(context: DispatchContext, run: Run, attention: Attention): Promise<void> {
   attention.quiet = true;
   try {
     const over = await proveOver(context, run, { graceMs: 5_000 });
     if (over.kind !== "over") return;
+    context.fleet.failpoint("before-next-launch");
     await context.fleet.store.mutate(async (tx) => {
       const message = await waitingMessage(tx.db, run.run_id);
       if (message === undefined) return;
@@ -305,27 +334,6 @@ async function launchNext(context: DispatchContext, run: Run, attention: Attenti
   } finally {
     attention.quiet = false;
   }
-}
-
-/** Commits the intent to launch again with this message; the state is as the table says (`active` stays, `blocked` resumes). */
-export async function intendFollowUp(
-  tx: Parameters<typeof moveRun>[0],
-  run: Run,
-  seq: number,
-): Promise<Run> {
-  const launch = run.launch + 1;
-  await tx.db
-    .updateTable("messages")
-    .set({ launch })
-    .where("run_id", "=", run.run_id)
-    .where("seq", "=", seq)
-    .execute();
-  const event = run.state === "blocked" ? "resumed" : "launch_intended";
-  return moveRun(tx, run, event, {
-    patch: { launch, launched_at: tx.now, reason: null },
-    kind: "run.launched",
-    payload: { launch, seq, runtime_session_id: run.runtime_session_id },
-  });
 }
 
 /** The window name is a view of the status: when it keeps saying something else, it is set right and the disagreement recorded. */

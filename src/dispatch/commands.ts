@@ -6,15 +6,14 @@ import type { RunId } from "../domain/ids.ts";
 import { findWorkerByName } from "../fleet/workers.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
 import { hashText } from "../runtimes/fold.ts";
-import type { MutateOptions, Tx } from "../store/store.ts";
-import { intendFollowUp } from "./attend.ts";
+import type { MutateOptions } from "../store/store.ts";
 import type { DispatchContext } from "./context.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import { insertMessage } from "./messages.ts";
 import { proveOver } from "./prove-over.ts";
 import { formerAnswer, type Answer } from "./request.ts";
-import { findRun, messageOf, moveRun, type Run, evidenceOf } from "./runs.ts";
-import { keptOf } from "./kept.ts";
-import { insertMessage } from "./messages.ts";
+import { continueRun } from "./resume.ts";
+import { findRun, moveRun, type Run } from "./runs.ts";
 
 /** The operator's commands on runs. Each changes rows first; the run's supervision does the rest. */
 
@@ -127,52 +126,9 @@ export async function resumeRun(
       },
     );
   }
-  const last = await messageOf(store.db, run.run_id, run.launch);
-  const value = await dispatcher.quietly(run.run_id, async () => {
-    const over = await proveOver(context, run, { graceMs: 5_000 });
-    if (over.kind !== "over") {
-      throw new OrchestratorError(
-        "needs_person",
-        `the agent of run ${run.run_id} could not be stopped`,
-        {
-          details: { pids: over.pids },
-        },
-      );
-    }
-    const { conversation, lost } = await keptOf(context, run);
-    // What the agent does not have goes first; what the person says now follows it.
-    const missing = lost.map(({ body }) => body);
-    if (last !== undefined && last.receipt !== "accepted") missing.push(last.body);
-    const [first = "Go on with the task.", ...rest] =
-      text === undefined ? missing : [...missing, text];
-    const resumed = await store.mutate(async (tx) => {
-      for (const { seq } of lost) {
-        const payload = { seq, reason: "the agent was ended before it had written it down" };
-        tx.event({ kind: "run.message_lost", repo: run.repo, run_id: run.run_id, payload });
-      }
-      const seq = await insertMessage(tx, run.run_id, first);
-      for (const body of rest) await insertMessage(tx, run.run_id, body);
-      const from = conversation ? run : await beginAnew(tx, context, run);
-      return intendFollowUp(tx, from, seq);
-    });
-    return resumed.value;
-  });
+  const value = await dispatcher.quietly(run.run_id, () => continueRun(context, run, text));
   dispatcher.wake(run.run_id);
   return value;
-}
-
-/** Gives the run a conversation of its own: the one it had is not there any more. */
-async function beginAnew(tx: Tx, context: DispatchContext, run: Run): Promise<Run> {
-  const evidence = { ...evidenceOf(run), prompts: [], transcriptPath: null };
-  return tx.db
-    .updateTable("runs")
-    .set({
-      runtime_session_id: context.fleet.ids.uuid(),
-      evidence: JSON.stringify(evidence),
-    })
-    .where("run_id", "=", run.run_id)
-    .returningAll()
-    .executeTakeFirstOrThrow();
 }
 
 /** The run that has a message, and the message's number there. */

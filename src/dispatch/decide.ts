@@ -1,6 +1,8 @@
 import type { StatusVerdict } from "../domain/status.ts";
 import type { Receipt } from "../domain/message.ts";
 import type { RunState } from "../domain/run.ts";
+import { isLimit, type FailureCause } from "../domain/failure.ts";
+import type { LimitSeen } from "./limited.ts";
 import type { Evidence } from "../runtimes/evidence.ts";
 
 /** What the supervisor looks at in one moment of a launched, active or blocked run. */
@@ -23,11 +25,17 @@ export interface Moment {
   readonly connected: boolean;
   /** The runtime can continue a conversation; where it cannot, a failed turn is the end. */
   readonly resumes: boolean;
+  /** The limit that a blocked run waits for. */
+  readonly limit: LimitSeen | null;
 }
 
 export type Decision =
   | { readonly kind: "wait" }
   | { readonly kind: "block"; readonly reason: string; readonly receipt: Receipt | null }
+  /** The agent met a limit of its account. */
+  | { readonly kind: "limited"; readonly cause: FailureCause }
+  /** What the run waited for is over: its conversation goes on. */
+  | { readonly kind: "resume" }
   | { readonly kind: "active-again" }
   | { readonly kind: "next-message" }
   | {
@@ -53,6 +61,8 @@ export function decide(moment: Moment): Decision {
   if (isLost(moment)) return { kind: "abandon" };
   if (moment.receipt !== "accepted" && moment.receipt !== null) return decideUndelivered(moment);
   const { verdict } = moment;
+  const cause = limitMet(moment);
+  if (cause !== null) return decideLimited(moment, cause);
   switch (verdict.status) {
     case "completed":
       return moment.followUpWaits
@@ -84,6 +94,24 @@ function isLost(moment: Moment): boolean {
   const isSilent = verdict.status === "stale" || verdict.status === "unknown";
   if (moment.state !== "blocked" || connected || lostAfterMs === null || !isSilent) return false;
   return moment.now - (evidence.lastAt ?? moment.launchedAt) > lostAfterMs;
+}
+
+/** The limit that ended the turn of the latest launch, as long as nothing newer is known of the agent. */
+function limitMet({ verdict, evidence, launch, resumes }: Moment): FailureCause | null {
+  const stands = verdict.status === "blocked" || verdict.status === "error";
+  const turn = evidence.launch === launch ? evidence.turn?.value : undefined;
+  const cause = turn?.phase === "failed" ? turn.cause : null;
+  return stands && resumes && cause != null && isLimit(cause.kind) ? cause : null;
+}
+
+function decideLimited(moment: Moment, cause: FailureCause): Decision {
+  if (moment.limit === null) {
+    // Blocked by a controller, or for a repo, that knows of no account: it is the operator's to resume.
+    if (moment.state === "blocked" && moment.reason === cause.label) return WAIT;
+    return { kind: "limited", cause };
+  }
+  if (moment.limit.admits) return { kind: "resume" };
+  return block(moment, moment.limit.reason);
 }
 
 /** A registry that is slow to say busy must not get the turn ended that it is late for. */

@@ -1,9 +1,11 @@
 import type { RunId } from "../domain/ids.ts";
+import { repoConfig, runtimeOf } from "../fleet/context.ts";
 import { isGone } from "../fleet/gone.ts";
 import { findWorker, moveWorker, type Worker } from "../fleet/workers.ts";
-import type { Db } from "../store/store.ts";
+import type { Db, Tx } from "../store/store.ts";
 import { closeAttempts, endAttempt } from "./attempts.ts";
 import type { DispatchContext } from "./context.ts";
+import { hitByRun } from "./limited.ts";
 import { moveRun, type Run } from "./runs.ts";
 
 /** The ways in which a drive ends without a launch. */
@@ -30,6 +32,38 @@ export async function giveBack(
       patch: { worker_id: null, epoch: null, reason: null },
       kind: "run.requeued",
       payload: { reason: `${worker.name} is busy: ${why}` },
+    });
+    await closeAttempts(tx.db, run.run_id, tx.now);
+  });
+}
+
+/** The credential died while the run waited: it goes back to the queue, where the limit keeps it and all others that use the account. */
+export async function giveBackLimited(
+  context: DispatchContext,
+  run: Run,
+  reason: string,
+): Promise<void> {
+  const { fleet } = context;
+  if (run.worker_id === null) return;
+  const worker = await findWorker(fleet.store.db, run.worker_id);
+  const { digest } = await fleet.inspectCredential(
+    repoConfig(fleet, run.repo),
+    runtimeOf(fleet, run.runtime),
+    false,
+  );
+  const cause = { kind: "credential", label: reason, until: null } as const;
+  await fleet.store.mutate(async (tx) => {
+    await hitByRun(tx, fleet, { ...run, secret_digest: digest }, cause);
+    // One that was being made is finished by the fleet's upkeep.
+    if (worker.allocation === "claimed") {
+      await moveWorker(tx, worker, "release", {
+        last_run_id: await formerRunId(tx.db, worker, run),
+      });
+    }
+    await moveRun(tx, run, "requeued", {
+      patch: { worker_id: null, epoch: null, reason: null },
+      kind: "run.requeued",
+      payload: { reason },
     });
     await closeAttempts(tx.db, run.run_id, tx.now);
   });
@@ -105,8 +139,10 @@ export async function fail(
   run: Run,
   reason: string,
   details: Readonly<Record<string, unknown>>,
+  also?: (tx: Tx) => Promise<void>,
 ): Promise<void> {
   await context.fleet.store.mutate(async (tx) => {
+    await also?.(tx);
     await closeAttempts(tx.db, run.run_id, tx.now);
     await moveRun(tx, run, "failed", {
       patch: { outcome: "failed", reason },

@@ -7,6 +7,7 @@ import { prepare, type PrepareOutcome, type Prepared } from "../fleet/prepare.ts
 import { whyFull } from "../fleet/disk.ts";
 import { cleanTail, failureText } from "../fleet/failure-text.ts";
 import { rescue } from "../fleet/rescue.ts";
+import { noteSetupFailure, noteSetupSuccess } from "../fleet/pauses.ts";
 import { findWorker, moveWorker, noteWorker, type Worker } from "../fleet/workers.ts";
 import type { Transport } from "../transport/transport.ts";
 import { ProviderError } from "../providers/provider-error.ts";
@@ -15,7 +16,15 @@ import { repoConfig, sessionName } from "../fleet/context.ts";
 import type { OpenStart } from "../provisioner/provisioner.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
 import { beginAttempt, endAttempt, jobOf, lastAttempt } from "./attempts.ts";
-import { backOff, fail, giveBack, giveUpWorker, LONGEST_WAIT_MS, requeue } from "./drive-ends.ts";
+import {
+  backOff,
+  fail,
+  giveBack,
+  giveBackLimited,
+  giveUpWorker,
+  LONGEST_WAIT_MS,
+  requeue,
+} from "./drive-ends.ts";
 import { encodeMessage, sentColumns } from "./launch.ts";
 import { moveRun, waitingMessage, type Run } from "./runs.ts";
 import { StepLog } from "./step-log.ts";
@@ -221,7 +230,17 @@ async function settleFailure(
   if (outcome.code === CODE.cloneFailed && full === null && attempt < MAX_ATTEMPTS - 1) {
     return backOff(context, run, attempt, reason, { signal });
   }
-  await fail(context, run, reason, { step: outcome.step, code: outcome.code, tail });
+  const { step, code, base } = outcome;
+  const { setup } = repoConfig(context.fleet, run.repo);
+  await fail(context, run, reason, { step, code, tail }, (tx) =>
+    noteSetupFailure(
+      tx,
+      context.fleet.ids,
+      worker,
+      { step, code, tail: outcome.tail, reason, base, setup },
+      run.run_id,
+    ),
+  );
 }
 
 async function settleError(
@@ -239,6 +258,7 @@ async function settleError(
   const waits = error.retryable && (await isBeingCreated(context, run));
   const again = error.retryable && attempt < MAX_ATTEMPTS;
   if (waits || again) return backOff(context, run, attempt, message, { signal });
+  if (error.code === "unauthorized") return giveBackLimited(context, run, message);
   const isLost = error instanceof ProviderError && error.failure === "gone";
   if (isLost || error instanceof TransportError || error.code === "unreachable") {
     return giveUpThis(context, run, message);
@@ -283,6 +303,7 @@ async function intendLaunch(
     const launch = run.launch + 1;
     if (worker.allocation === "preparing") {
       await moveWorker(tx, worker, "prepared_for_run", { last_run_id: run.run_id });
+      await noteSetupSuccess(tx, worker);
     }
     await noteWorker(tx, worker.worker_id, { boot_id: prepared.bootId, saved_fingerprint: null });
     await tx.db
@@ -299,6 +320,7 @@ async function intendLaunch(
         branch: prepared.branch ?? run.branch,
         base_commit: prepared.base ?? run.base_commit,
         place: JSON.stringify(prepared),
+        secret_digest: prepared.digest,
       },
       payload: { launch, runtime_session_id: run.runtime_session_id },
     });

@@ -194,7 +194,7 @@ async function settleDelivery(
   };
   if (run.state === "launched" || run.state === "blocked") {
     return moveRun(tx, run, "prompt_seen", {
-      patch: { reason: null },
+      patch: { reason: null, limit_id: null },
       kind: "run.delivered",
       payload,
     });

@@ -20,6 +20,7 @@ const place = z.object({
   path: z.string(),
   base: z.string().nullable(),
   branch: z.string().nullable(),
+  digest: z.string().nullable().default(null),
 });
 
 /** Where the run lives on its worker. */

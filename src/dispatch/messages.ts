@@ -1,7 +1,7 @@
 import type { RunId } from "../domain/ids.ts";
 import type { Tx } from "../store/store.ts";
 
-/** Adds a message that no launch carries yet; its number. */
+/** Appends a message to a run; it waits there for a launch that carries it. Returns its number. */
 export async function insertMessage(tx: Tx, runId: RunId, body: string): Promise<number> {
   const last = await tx.db
     .selectFrom("messages")

@@ -42,10 +42,28 @@ export async function prepareRelaunch(
   );
   switch (outcome.kind) {
     case "ready":
+      await noteSecret(context, run, outcome.prepared.digest);
       return null;
     case "lost":
       return "the worker restarted while it was made ready again";
     case "failed":
       return failureText(outcome);
   }
+}
+
+async function noteSecret(
+  { fleet }: DispatchContext,
+  run: Run,
+  digest: string | null,
+): Promise<void> {
+  if (digest === run.secret_digest) return;
+  await fleet.store.mutate(
+    (tx) =>
+      tx.db
+        .updateTable("runs")
+        .set({ secret_digest: digest })
+        .where("run_id", "=", run.run_id)
+        .execute(),
+    { quiet: true },
+  );
 }

@@ -3,9 +3,15 @@ import { asRunId, asTaskId, type RunId } from "../domain/ids.ts";
 import { cleanText } from "../domain/text.ts";
 import { isTerminal } from "../domain/run.ts";
 import { providerOf, repoConfig, runtimeOf, type FleetContext } from "../fleet/context.ts";
+import { accountOf } from "../fleet/account.ts";
+import { noteSecret, openLimit } from "../fleet/limits.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
+import { admissionTo } from "./admission.ts";
 import { assignQueued, type PoolFacts } from "./assign.ts";
+import { insertMessage } from "./messages.ts";
 import { NO_EVIDENCE, type Evidence } from "../runtimes/evidence.ts";
+import type { RepoConfig } from "../config/config.ts";
+import type { Runtime } from "../runtimes/runtime.ts";
 import { evidenceOf, findRun, type Run } from "./runs.ts";
 import type { Store, Tx } from "../store/store.ts";
 
@@ -82,7 +88,7 @@ export async function requestRun(
       `the task cannot be delivered: ${encoding.reason}`,
     );
   }
-  await context.resolveAuth(repo, runtime);
+  await checkCredential(context, repo, runtime);
   if (input.worker !== undefined) await refuseForeignWorker(context, input.repo, input.worker);
 
   const facts = await readFacts();
@@ -92,6 +98,13 @@ export async function requestRun(
       const assigned = await assignQueued(tx, context, input.repo, facts);
       if (input.onFull === "fail" && !assigned.some((run) => run.run_id === runId)) {
         const run = await findRun(tx.db, runId);
+        const closed = (await admissionTo(tx.db, context, input.repo))(run);
+        if (closed !== null) {
+          throw new OrchestratorError("limited", `no run of ${input.repo} starts now: ${closed}`, {
+            hint: "leave out '--on-full fail' to queue the task",
+            retryable: true,
+          });
+        }
         throw new OrchestratorError(
           "nothing_available",
           `no worker of ${input.repo} is free: ${run.allocation_reason ?? "the pool is full"}`,
@@ -106,6 +119,18 @@ export async function requestRun(
     { request: kept },
   );
   return { runId: asRunId(value.runId), replayed, assigned: value.assigned };
+}
+
+/** A dead credential is refused here, before anything is stored; another one than the one that met a limit is tried at once. */
+async function checkCredential(
+  context: FleetContext,
+  repo: RepoConfig,
+  runtime: Runtime,
+): Promise<void> {
+  const { digest } = await context.resolveAuth(repo, runtime);
+  const limit = await openLimit(context.store.db, accountOf(repo, runtime.id).key);
+  if (limit === undefined || digest === null || limit.secret_digest === digest) return;
+  await context.store.mutate((tx) => noteSecret(tx, limit, digest));
 }
 
 /** The answer kept under this request id, if there is one; `request_mismatch` when it was given for something else. */
@@ -214,24 +239,11 @@ async function insertRun(
       started_at: null,
       finished_at: null,
       not_before: null,
+      limit_id: null,
+      secret_digest: null,
     })
     .execute();
-  await tx.db
-    .insertInto("messages")
-    .values({
-      run_id: runId,
-      seq: 1,
-      body: input.text,
-      sent_hash: null,
-      sent_bytes: null,
-      form: null,
-      launch: null,
-      receipt: "queued",
-      detail: null,
-      created_at: tx.now,
-      confirmed_at: null,
-    })
-    .execute();
+  await insertMessage(tx, runId, input.text);
   tx.event({
     kind: "run.queued",
     repo: input.repo,

@@ -33,7 +33,7 @@ export class Supervision {
   readonly #work = new Nudge();
   readonly #attention: Attention;
   #follower: { stop(): Promise<void> } | undefined;
-  #cancelDrive: AbortController | undefined;
+  #cancelWork: AbortController | undefined;
 
   constructor(context: DispatchContext, runId: RunId) {
     this.#context = context;
@@ -61,9 +61,9 @@ export class Supervision {
     this.#nudge.nudge();
   }
 
-  /** The run was cancelled: whatever brings it to its launch stops. */
+  /** The run was cancelled: whatever brings it to its launch or verifies it stops. */
   cancel(): void {
-    this.#cancelDrive?.abort(new Error("the run was cancelled"));
+    this.#cancelWork?.abort(new Error("the run was cancelled"));
     this.#nudge.nudge();
   }
 
@@ -108,13 +108,17 @@ export class Supervision {
     this.#attention.calm = false;
     switch (run.state) {
       case "driving":
-        await this.#driveUntilCancelled(run, signal);
+        await this.#untilCancelled(signal, async (working) => {
+          this.#attention.ahead = await drive(this.#context, run, working);
+        });
         return true;
       case "launched":
       case "active":
       case "blocked":
         this.#follow(run, signal);
-        await attend(this.#context, run, this.#attention, signal);
+        await this.#untilCancelled(signal, (working) =>
+          attend(this.#context, run, this.#attention, working),
+        );
         return this.#hasMoved(run);
       case "cancelling": {
         this.#attention.quiet = true;
@@ -140,20 +144,19 @@ export class Supervision {
     }
   }
 
-  /** A cancelled run's set-up is not waited for, however long it takes; the worker's next job ends what is left of it. */
-  async #driveUntilCancelled(run: Run, signal: AbortSignal): Promise<void> {
+  /** A cancelled run's set-up or `verify` is not waited for, however long it takes; the worker's next job ends what is left of it. */
+  async #untilCancelled(
+    signal: AbortSignal,
+    work: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
     const stop = new AbortController();
-    this.#cancelDrive = stop;
+    this.#cancelWork = stop;
     try {
-      this.#attention.ahead = await drive(
-        this.#context,
-        run,
-        AbortSignal.any([signal, stop.signal]),
-      );
+      await work(AbortSignal.any([signal, stop.signal]));
     } catch (error) {
       if (!stop.signal.aborted || signal.aborted) throw error;
     } finally {
-      this.#cancelDrive = undefined;
+      this.#cancelWork = undefined;
     }
   }
 

@@ -6,6 +6,7 @@ import type { Ids } from "../platform/ids.ts";
 import type { Logger } from "../platform/logger.ts";
 import type { Provider } from "../providers/provider.ts";
 import type { Provisioner } from "../provisioner/provisioner.ts";
+import type { CredentialAnswer } from "./check-credential.ts";
 import type { Runtime, SeedAuth } from "../runtimes/runtime.ts";
 import type { Store } from "../store/store.ts";
 import type { OpenTransport } from "../transport/transport.ts";
@@ -17,6 +18,13 @@ export interface ResolvedAuth {
   readonly lines: readonly string[];
   /** Private key with which workers reach the remote; a secret as well. */
   readonly deployKey: string | null;
+  /** Tells this credential from another one; null: there is none. */
+  readonly digest: string | null;
+}
+
+export interface InspectedCredential {
+  readonly digest: string | null;
+  readonly answer: CredentialAnswer;
 }
 
 /** Everything the fleet acts through; wired in `controller/`. */
@@ -41,6 +49,8 @@ export interface FleetContext {
   readonly mirrors: string;
   /** Reads the repo's secret; `invalid_config` when it cannot be read. */
   resolveAuth(repo: RepoConfig, runtime: Runtime): Promise<ResolvedAuth>;
+  /** Which credential is configured now, and, with `ask`, what the API says of it; `invalid_config` when it cannot be read. */
+  inspectCredential(repo: RepoConfig, runtime: Runtime, ask: boolean): Promise<InspectedCredential>;
 }
 
 export function repoConfig(context: Pick<FleetContext, "config">, repo: string): RepoConfig {

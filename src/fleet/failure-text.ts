@@ -12,13 +12,16 @@ export function failureText(failed: {
   readonly code: number;
   readonly tail: readonly string[];
 }): string {
-  const lines = cleanTail(failed.tail);
+  const telling = tellingLines(cleanTail(failed.tail));
+  return [`${failed.step} failed with code ${failed.code}`, ...telling].join(": ");
+}
+
+/** Of a log's last lines: the last, and before it the one that looks most like the reason. */
+export function tellingLines(lines: readonly string[]): string[] {
   const last = lines.at(-1);
   const before = lines.slice(0, -1);
   const why = before.findLast((line) => SAYS_WHY.test(line)) ?? before.at(-1);
-  return [`${failed.step} failed with code ${failed.code}`, last, why]
-    .filter((part) => part !== undefined)
-    .join(": ");
+  return [last, why].filter((line) => line !== undefined);
 }
 
 /** The lines of a log's end that say something, each of at most 300 characters. */

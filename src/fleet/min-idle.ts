@@ -1,6 +1,7 @@
 import { OrchestratorError } from "../domain/errors.ts";
 import type { Service } from "../platform/start-stop.ts";
 import { whyNotIdle } from "./allocate.ts";
+import { isClosed } from "./closed.ts";
 import type { Connections } from "./connections.ts";
 import type { FleetContext } from "./context.ts";
 import type { Seeds } from "./prepare.ts";
@@ -57,6 +58,7 @@ export class MinIdle implements Service {
   async #runOnce(signal: AbortSignal): Promise<void> {
     const { fleet, connections, seeds, poolFacts: readFacts } = this.#options;
     for (const [repo, { minIdle }] of Object.entries(fleet.config().repos)) {
+      if (minIdle > 0 && (await isClosed(fleet, repo))) continue;
       for (
         let missing = await this.#missing(repo, minIdle);
         missing > 0 && !signal.aborted;

@@ -35,6 +35,8 @@ export interface Prepared {
   readonly path: string;
   readonly base: string | null;
   readonly branch: string | null;
+  /** Which credential the agent was given. */
+  readonly digest: string | null;
 }
 
 export type PrepareOutcome =
@@ -45,6 +47,8 @@ export type PrepareOutcome =
       readonly code: number;
       readonly tail: readonly string[];
       readonly fact: string | null;
+      /** Commit of the base branch, once the clone was made. */
+      readonly base: string | null;
     }
   | { readonly kind: "lost" };
 
@@ -92,9 +96,16 @@ export async function prepare(
   if (result.code === "lost") return { kind: "lost" };
   if (result.failed !== null) {
     const { step, code, tail } = result.failed;
-    return { kind: "failed", step, code, tail, fact: result.facts["idle.busy"] ?? null };
+    return {
+      kind: "failed",
+      step,
+      code,
+      tail,
+      fact: result.facts["idle.busy"] ?? null,
+      base: result.facts["clone.base"] ?? null,
+    };
   }
-  const prepared = toPrepared(worker, result);
+  const prepared = toPrepared(worker, result, auth.digest);
   await seeds.apply(context, worker, purpose, auth, prepared, transport);
   return { kind: "ready", prepared };
 }
@@ -135,7 +146,7 @@ function params(
   };
 }
 
-function toPrepared(worker: Worker, result: JobResult): Prepared {
+function toPrepared(worker: Worker, result: JobResult, digest: string | null): Prepared {
   const fact = (name: string): string | null => result.facts[name] || null;
   return {
     home: result.home,
@@ -144,6 +155,7 @@ function toPrepared(worker: Worker, result: JobResult): Prepared {
     path: fact("clone.path") ?? `${result.home}/${worker.repo}`,
     base: fact("clone.base"),
     branch: fact("branch.branch"),
+    digest,
   };
 }
 

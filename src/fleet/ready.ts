@@ -8,8 +8,9 @@ import { providerOf, repoConfig, runtimeOf, type FleetContext } from "./context.
 import { ensureCreated } from "./create.ts";
 import { whyFull } from "./disk.ts";
 import { cleanTail, failureText } from "./failure-text.ts";
-import { prepare, type PreparePurpose, type Seeds } from "./prepare.ts";
 import { whyInUse } from "./in-use.ts";
+import { noteSetupFailure, noteSetupSuccess, type SetupFailure } from "./pauses.ts";
+import { prepare, type PreparePurpose, type Seeds } from "./prepare.ts";
 import { isUnsaved, rescue } from "./rescue.ts";
 import {
   findWorker,
@@ -116,6 +117,7 @@ async function make(
   const repo = repoConfig(context, worker.repo);
   const runtime = runtimeOf(context, repo.runtime);
   const provider = providerOf(context, worker.provider);
+  let failure: SetupFailure | undefined;
   try {
     const transport = await connections.reach(worker.worker_id);
     const outcome = await prepare(
@@ -135,6 +137,9 @@ async function make(
       transport,
       () => {},
     );
+    if (outcome.kind === "failed") {
+      failure = { ...outcome, reason: failureText(outcome), setup: repo.setup };
+    }
     if (outcome.kind !== "ready") {
       const why =
         outcome.kind === "lost"
@@ -153,18 +158,23 @@ async function make(
       );
     }
     const fingerprint = await context.provisioner.fingerprint(transport, worker.repo);
-    await context.store.mutate((tx) =>
-      moveWorker(tx, current, "prepared", {
+    await context.store.mutate(async (tx) => {
+      await moveWorker(tx, current, "prepared", {
         saved_fingerprint: fingerprint,
         boot_id: outcome.prepared.bootId,
-      }),
-    );
+      });
+      await noteSetupSuccess(tx, current);
+    });
   } catch (error) {
     // Our own end is no failure of the worker: the next controller goes on from here.
     if (signal.aborted) throw error;
     const shown = await explained(connections, worker, error);
     const reason = cleanText(shown instanceof Error ? shown.message : String(shown), 300);
-    await context.store.mutate((tx) => moveWorker(tx, current, "step_failed", { reason }));
+    await context.store.mutate(async (tx) => {
+      await moveWorker(tx, current, "step_failed", { reason });
+      if (failure !== undefined)
+        await noteSetupFailure(tx, context.ids, current, failure, undefined);
+    });
     throw shown;
   }
   return findWorker(context.store.db, worker.worker_id);

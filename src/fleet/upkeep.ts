@@ -2,6 +2,7 @@ import { OrchestratorError } from "../domain/errors.ts";
 import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
 import type { Service } from "../platform/start-stop.ts";
+import { lacksCredential } from "./closed.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, type FleetContext } from "./context.ts";
 import { isGone } from "./gone.ts";
@@ -101,9 +102,10 @@ export class Upkeep implements Service {
     const { fleet, connections, seeds } = this.#options;
     const isYoung = fleet.clock.now() - worker.updated_at < YOUNG_MS;
     if (isYoung || this.#making.has(worker.worker_id) || fleet.making.has(worker.worker_id)) return;
-    this.#beside(worker, "upkeep.not_ready", () =>
-      finishMaking(fleet, connections, seeds, worker, signal),
-    );
+    this.#beside(worker, "upkeep.not_ready", async () => {
+      if (await lacksCredential(fleet, worker.repo)) return;
+      await finishMaking(fleet, connections, seeds, worker, signal);
+    });
   }
 
   #takeBack(worker: Worker): void {

@@ -2,7 +2,9 @@ import { checkFleet } from "./check.ts";
 import { ping, stop } from "./control.ts";
 import { dispatchPlan, dispatchRun } from "./dispatch.ts";
 import { eventsFollow, eventsRead } from "./events.ts";
+import { limitClear, limitList } from "./limits.ts";
 import type { Operation } from "./operation.ts";
+import { poolList, poolPause, poolResume } from "./pools.ts";
 import {
   runCancel,
   runDiff,
@@ -71,6 +73,11 @@ const ALL = [
   workerAdopt,
   workerDestroy,
   checkFleet,
+  limitList,
+  limitClear,
+  poolList,
+  poolPause,
+  poolResume,
   status,
   eventsRead,
   eventsFollow,

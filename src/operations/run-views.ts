@@ -1,7 +1,9 @@
+import { z } from "zod";
 import { OrchestratorError } from "../domain/errors.ts";
 import type { RunId } from "../domain/ids.ts";
 import { isTerminal, TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
+import { findLimit } from "../fleet/limits.ts";
 import { findRun, type Message, type Run } from "../dispatch/runs.ts";
 import { statusOf } from "../dispatch/status.ts";
 import { findWorkerByName } from "../fleet/workers.ts";
@@ -18,6 +20,7 @@ import {
 } from "./views.ts";
 
 const MAX_SHOWN_TEXT = 2_000;
+const linesOf = z.array(z.string());
 
 /** Runs, newest first. */
 export async function listRuns(
@@ -89,7 +92,8 @@ async function isThere(
 ): Promise<boolean> {
   if (isTerminal(run.state)) return true;
   if (until === "ended") return false;
-  if (run.state === "blocked") return true;
+  // What goes on by itself when its time has come needs no person.
+  if (run.state === "blocked") return ((await limitOf(db, run))?.until ?? null) === null;
   return until === "delivered" && (await messageInPlay(db, run.run_id))?.receipt === "accepted";
 }
 
@@ -152,6 +156,7 @@ export async function viewRun(db: Db, run: Run, now: number): Promise<RunView> {
     task: cleanText(task?.title ?? "", 200),
     state: run.state,
     state_reason: run.reason,
+    limit: await limitOf(db, run),
     worker: worker?.name ?? null,
     reason: run.allocation_reason,
     receipt: (await messageInPlay(db, run.run_id))?.receipt ?? "unknown",
@@ -221,6 +226,18 @@ async function viewMessages(db: Db, runId: RunId): Promise<HistoryView["messages
   return messages.map(viewMessage);
 }
 
+async function limitOf(db: Db, run: Run): Promise<RunView["limit"]> {
+  if (run.state !== "blocked" || run.limit_id === null) return null;
+  const limit = await findLimit(db, run.limit_id);
+  // One that was lifted lets its runs go on, one after the other.
+  return limit === undefined
+    ? null
+    : {
+        limit_id: limit.limit_id,
+        until: limit.state === "lifted" ? limit.lifted_at : limit.limited_until,
+      };
+}
+
 async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailView> {
   const steps = await db
     .selectFrom("steps")
@@ -230,6 +247,12 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
     .orderBy("attempt")
     // As they were begun: those written together have one time.
     .orderBy(sql`rowid`)
+    .execute();
+  const rounds = await db
+    .selectFrom("verify_rounds")
+    .selectAll()
+    .where("run_id", "=", run.run_id)
+    .orderBy("round")
     .execute();
   return {
     ...(await viewRun(db, run, now)),
@@ -241,6 +264,16 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
       detail: step.detail,
     })),
     messages: await viewMessages(db, run.run_id),
+    verify: rounds.map((round) => ({
+      round: round.round,
+      launch: round.launch,
+      command: cleanText(round.command, 500),
+      state: round.state,
+      exit_code: round.exit_code,
+      tail: linesOf.parse(JSON.parse(round.tail)),
+      message_seq: round.message_seq,
+      ms: round.ended_at === null ? null : round.ended_at - round.started_at,
+    })),
     report: run.report === null ? null : reportView.parse(JSON.parse(run.report)),
   };
 }

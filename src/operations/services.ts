@@ -3,7 +3,9 @@ import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
 import type {
   CheckView,
+  LimitView,
   PlanView,
+  PoolView,
   RecoveredView,
   RunView,
   SentView,
@@ -93,6 +95,9 @@ export interface Orchestration {
   workerAttach(
     worker: string,
   ): Promise<{ argv: string[]; env: Record<string, string>; command: string }>;
+  limitClear(limitId: string): Promise<LimitView>;
+  poolPause(repo: string, reason: string | undefined): Promise<PoolView>;
+  poolResume(repo: string): Promise<PoolView>;
   stop(): void;
   liveRuns(): number;
 }

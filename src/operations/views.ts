@@ -44,6 +44,17 @@ export const messageView = z.object({
   detail: z.string().nullable(),
 });
 
+export const verifyView = z.object({
+  round: z.number(),
+  launch: z.number().describe("the launch whose turn was verified"),
+  command: z.string(),
+  state: z.enum(["running", "passed", "failed"]),
+  exit_code: z.number().nullable().describe("124: its time was over"),
+  tail: z.array(z.string()),
+  message_seq: z.number().nullable().describe("the message that took the failure to the agent"),
+  ms: z.number().nullable(),
+});
+
 export const reportView = z.object({
   summary: z.string().nullable(),
   commits: z.array(z.object({ sha: z.string(), subject: z.string() })),
@@ -65,6 +76,11 @@ export const reportView = z.object({
   skipped: z.array(z.string()),
 });
 
+export const runLimitView = z.object({
+  limit_id: z.string(),
+  until: z.number().nullable().describe("null: until somebody mends it"),
+});
+
 export const runView = z.object({
   run_id: z.string(),
   task_id: z.string(),
@@ -84,6 +100,10 @@ export const runView = z.object({
     "abandoned",
   ]),
   state_reason: z.string().nullable(),
+  limit: runLimitView
+    .nullable()
+    .default(null)
+    .describe("what a blocked run waits for; with a time it goes on by itself"),
   worker: z.string().nullable(),
   reason: z.string().nullable().describe("why this worker, or why none yet"),
   receipt: z
@@ -108,6 +128,7 @@ export const runView = z.object({
 export const runDetailView = runView.extend({
   steps: z.array(stepView),
   messages: z.array(messageView),
+  verify: z.array(verifyView),
   report: reportView.nullable(),
 });
 
@@ -160,6 +181,41 @@ export const recoveredView = z.object({
   fetch: z.string().nullable().describe("command that brings the branch into a clone"),
   nested: z.array(z.string()).describe("repositories inside that are in their places again"),
   elsewhere: z.array(z.string()).describe("what has no place in the folder, and its ref"),
+});
+
+export const limitView = z.object({
+  limit_id: z.string(),
+  account: z.string().describe("runtime and where its credential is read from"),
+  kind: z.enum(["usage_limit", "rate_limit", "overloaded", "credential", "billing"]),
+  state: z
+    .enum(["limited", "probing", "lifted"])
+    .describe("probing: one run tries whether it is over"),
+  reason: z.string(),
+  limited_until: z.number().nullable().describe("null: until somebody mends it"),
+  check_at: z.number().nullable().describe("when it is looked at next; null: not by time"),
+  probe_run: z.string().nullable(),
+  hits: z.number().describe("how many times runs met it"),
+  waiting: z.array(z.string()).describe("runs that are blocked for it"),
+  created_at: z.number(),
+  lifted_at: z.number().nullable(),
+  lifted_because: z.string().nullable(),
+});
+
+export const poolView = z.object({
+  pool: z.string(),
+  workers: z.number(),
+  idle: z.number(),
+  queued: z.number(),
+  admits: z.boolean().describe("whether a new task of the pool's own runtime could get a worker"),
+  closed_because: z.string().nullable(),
+  pause: z
+    .object({
+      pause_id: z.string(),
+      cause: z.enum(["setup", "operator"]),
+      reason: z.string(),
+      since: z.number(),
+    })
+    .nullable(),
 });
 
 export const sentView = runView.extend({
@@ -259,4 +315,6 @@ export type StatusView = z.output<typeof statusView>;
 export type SnapshotView = z.output<typeof snapshotView>;
 export type RecoveredView = z.output<typeof recoveredView>;
 export type PlanView = z.output<typeof planView>;
+export type LimitView = z.output<typeof limitView>;
+export type PoolView = z.output<typeof poolView>;
 export type EventView = z.output<typeof eventView>;

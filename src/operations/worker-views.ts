@@ -5,11 +5,14 @@ import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { statusOf } from "../dispatch/status.ts";
 import { findRun } from "../dispatch/runs.ts";
 import { whyNotIdle } from "../fleet/allocate.ts";
+import { openPauses } from "../fleet/pauses.ts";
 import { findWorkerByName, toFacts, type Worker } from "../fleet/workers.ts";
 import type { Db } from "../store/store.ts";
+import { listLimits } from "./limit-views.ts";
+import { viewPool } from "./pool-views.ts";
 import { viewRun } from "./run-views.ts";
 import type { Services } from "./services.ts";
-import type { RunView, WorkerView } from "./views.ts";
+import type { LimitView, PoolView, RunView, WorkerView } from "./views.ts";
 
 export async function listWorkers(
   { store, clock }: Services,
@@ -29,13 +32,32 @@ export async function showWorker(
   return viewWorker(store.db, await findWorkerByName(store.db, input.worker), clock.now());
 }
 
-/** Status of everything, a pool, one worker or one run; derived now from what is stored. */
+interface FleetStatus {
+  readonly workers: WorkerView[];
+  readonly runs: RunView[];
+  readonly limits: LimitView[];
+  readonly paused: PoolView[];
+}
+
+/** Status of everything, a pool, one worker or one run, with what keeps new runs out; derived now from what is stored. */
 export async function fleetStatus(
   services: Services,
   input: { target?: string | undefined },
-): Promise<{ workers: WorkerView[]; runs: RunView[] }> {
+): Promise<FleetStatus> {
+  const shown = await statusOfTarget(services, input.target);
+  const pauses = await openPauses(services.store.db);
+  return {
+    ...shown,
+    limits: await listLimits(services, { all: false }),
+    paused: await Promise.all(pauses.map(({ repo }) => viewPool(services, repo))),
+  };
+}
+
+async function statusOfTarget(
+  services: Services,
+  target: string | undefined,
+): Promise<Pick<FleetStatus, "workers" | "runs">> {
   const { store, clock, config } = services;
-  const { target } = input;
   if (target === undefined) {
     return {
       workers: await listWorkers(services, { all: false }),

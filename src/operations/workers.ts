@@ -3,7 +3,7 @@ import { repoName, requestId, taskText, workerNameInput } from "./inputs.ts";
 import { operation } from "./operation.ts";
 import { orchestrationOf } from "./require.ts";
 import { workerHistory } from "./run-views.ts";
-import { historyView, windowSentView, workerView } from "./views.ts";
+import { historyView, limitView, poolView, windowSentView, workerView } from "./views.ts";
 import { fleetStatus, listWorkers, showWorker } from "./worker-views.ts";
 import { runView } from "./views.ts";
 
@@ -220,7 +220,12 @@ export const status = operation({
   input: z.strictObject({
     target: z.string().max(60).optional().describe("a repo, a worker or a run; default: all"),
   }),
-  output: z.object({ workers: z.array(workerView), runs: z.array(runView) }),
+  output: z.object({
+    workers: z.array(workerView),
+    runs: z.array(runView),
+    limits: z.array(limitView).default([]).describe("limits of accounts that are not over"),
+    paused: z.array(poolView).default([]).describe("pools that are paused"),
+  }),
   errors: ["not_found"],
   cli: "status",
   answer: { kind: "once", handle: fleetStatus },

@@ -41,6 +41,7 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     uncommitted: (transport, repo) => work.uncommitted(transport, bundle, repo),
     report: (transport, repo, base) => work.report(transport, bundle, repo, base),
     push: (transport, repo, branch) => work.push(transport, bundle, repo, branch),
+    remoteBase: (transport, input) => work.remoteBase(transport, bundle, input),
     readJson: files.readJson,
     writeJson: files.writeJson,
     readTail: files.readTail,

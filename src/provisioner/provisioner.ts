@@ -21,7 +21,8 @@ export type StepName =
   | "branch"
   | "setup"
   | "agent"
-  | "session";
+  | "session"
+  | "verify";
 
 export interface JobRequest {
   readonly job: string;
@@ -190,6 +191,8 @@ export interface Provisioner {
     repo: string,
     branch: string,
   ): Promise<{ kind: "pushed"; sha: string } | { kind: "failed"; why: string }>;
+  /** Commit of a branch at its remote now (empty branch: HEAD), asked by the worker; null when the remote does not say. */
+  remoteBase(transport: Transport, input: { url: string; branch: string }): Promise<string | null>;
   /** Reads a JSON file below `$HOME`; null when absent. */
   readJson(transport: Transport, path: string): Promise<{ value: unknown; hash: string } | null>;
   /** Replaces it only when its content still has that hash (null: still absent); false when it changed meanwhile. */

@@ -143,6 +143,22 @@ export async function report(
   return { commits, files, insertions, deletions };
 }
 
+/** Asks the remote, by the worker, for the commit of a branch (empty: HEAD). Null when it does not say. */
+export async function remoteBase(
+  transport: Transport,
+  bundle: Bundle,
+  input: { readonly url: string; readonly branch: string },
+): Promise<string | null> {
+  const result = await execWorker(transport, bundle, "remote-base", [], {
+    stdin: Buffer.from(`${input.url}\n${input.branch}\n`),
+    timeoutMs: READ_TIMEOUT_MS,
+  });
+  const [kind, value = ""] = fieldsOf(result.stdout).at(-1) ?? [];
+  if (result.code === 0 && kind === "base" && SHA.test(value)) return value;
+  if (result.code === 0 && kind === "failed") return null;
+  throw workerFailed("ask the remote for its base branch", result);
+}
+
 /** Pushes the branch as it is on the worker, never by force. */
 export async function push(
   transport: Transport,

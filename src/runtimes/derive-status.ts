@@ -94,7 +94,7 @@ function deadProcess(evidence: Evidence): Finding | null {
     return { ...found, rule: "over-after-stop", status: "completed", reason, since };
   }
   if (turn?.value.phase === "failed") {
-    const reason = `${turn.value.detail}, process ${how}`;
+    const reason = `${turn.value.cause?.label ?? turn.value.detail}, process ${how}`;
     return { ...found, rule: "over-after-failure", status: "error", reason };
   }
   const doing =

@@ -1,3 +1,5 @@
+import type { FailureCause } from "../domain/failure.ts";
+
 /**
  * What is known of the agent of one run, folded from worker lines in order. Stored as JSON with the follower's place, so
  * that each line counts exactly once. Times: `at` is the controller's wall clock when the line was taken (ms), `up` the
@@ -18,6 +20,8 @@ export interface TurnReading {
   readonly detail: string;
   readonly background: number;
   readonly retryable: boolean;
+  /** Of a failed turn; absent: not known. */
+  readonly cause?: FailureCause | null;
 }
 
 export interface SeenPrompt {

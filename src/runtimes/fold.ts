@@ -97,6 +97,7 @@ function foldSignal(evidence: Evidence, signal: Signal, input: FoldInput): Evide
           phase: "failed",
           detail: clean(signal.error),
           retryable: signal.retryable,
+          cause: signal.cause,
         }),
         summary: cleanText(signal.detail, MAX_SUMMARY) || evidence.summary,
       };

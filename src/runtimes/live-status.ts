@@ -1,3 +1,4 @@
+import { isLimit } from "../domain/failure.ts";
 import type { Evidence, Reading, TurnReading } from "./evidence.ts";
 import { START_LIMIT_MS } from "./status-context.ts";
 import type { Finding, StatusContext } from "./status-context.ts";
@@ -66,6 +67,8 @@ function openDialog(turn: Turn, registry: Registry | null, context: StatusContex
   if (registry?.value.status !== "waiting" || turn.value.phase === "asking") return null;
   const stands = registry.up > turn.up || context.now - turn.at > CHANGE_SEEN_MS;
   if (!stands) return null;
+  // What the program asks after it met a limit is part of that failure.
+  if (turn.value.phase === "failed" && turn.value.cause != null) return null;
   const waitingFor = registry.value.waitingFor ?? "an answer";
   // A panel that a person opened after the end of a turn does not undo that end.
   if (turn.value.phase === "ended" && turn.value.background === 0 && waitingFor === "dialog open") {
@@ -152,8 +155,9 @@ function asHooksSay(turn: Turn, registry: Registry | null): Finding {
       return { rule: "background-running", status: "running", reason, ...found };
     }
     case "failed": {
-      const status = LIMITS.has(detail) ? "blocked" : "error";
-      const reason = detail === "" ? "turn failed" : detail;
+      const { cause } = turn.value;
+      const status = cause != null && isLimit(cause.kind) ? "blocked" : "error";
+      const reason = cause?.label ?? (detail === "" ? "turn failed" : detail);
       return { rule: "turn-failed", status, reason, ...found };
     }
     case "exited": {
@@ -162,14 +166,6 @@ function asHooksSay(turn: Turn, registry: Registry | null): Finding {
     }
   }
 }
-
-/** Errors that a person or time must lift: the agent is blocked, its work is not at fault. */
-const LIMITS: ReadonlySet<string> = new Set([
-  "rate_limit",
-  "billing_error",
-  "authentication_failed",
-  "oauth_org_not_allowed",
-]);
 
 const dialog = (waitingFor: string) =>
   waitingFor.startsWith("dialog") ? waitingFor : `dialog: ${waitingFor}`;

@@ -1,3 +1,5 @@
+import type { FailureCause } from "../domain/failure.ts";
+
 /**
  * One line of a run's `events.jsonl`, parsed. Written on the worker by hooks, launcher, guard and the shell runtime; it is
  * hostile input until parsed here.
@@ -37,6 +39,8 @@ export type Signal =
       readonly error: string;
       readonly detail: string;
       readonly retryable: boolean;
+      /** What it was, where the runtime knows it for sure. */
+      readonly cause: FailureCause | null;
     }
   | { readonly kind: "session_ended"; readonly why: string }
   | {

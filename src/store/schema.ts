@@ -1,4 +1,5 @@
 import type { Generated } from "kysely";
+import type { LimitKind } from "../domain/failure.ts";
 import type { RunId, TaskId, WorkerId } from "../domain/ids.ts";
 import type { MessageForm, Receipt } from "../domain/message.ts";
 import type { RunState, TerminalRunState } from "../domain/run.ts";
@@ -16,6 +17,10 @@ export interface Schema {
   runs: RunsTable;
   steps: StepsTable;
   messages: MessagesTable;
+  verify_rounds: VerifyRoundsTable;
+  limits: LimitsTable;
+  setup_failures: SetupFailuresTable;
+  pool_pauses: PoolPausesTable;
 }
 
 export interface EventsTable {
@@ -132,6 +137,10 @@ export interface RunsTable {
   finished_at: number | null;
   /** Not before this wall time (back-off of a queued or failing run). */
   not_before: number | null;
+  /** The limit that a blocked run waits for. */
+  limit_id: string | null;
+  /** Keyed digest of the secret that its latest launch was given. */
+  secret_digest: string | null;
 }
 
 export interface StepsTable {
@@ -161,4 +170,72 @@ export interface MessagesTable {
   detail: string | null;
   created_at: number;
   confirmed_at: number | null;
+}
+
+export interface VerifyRoundsTable {
+  run_id: RunId;
+  round: number;
+  /** The launch whose turn was verified. */
+  launch: number;
+  /** Names the worker's job together with the round: raised when one was lost with its machine. */
+  tries: number;
+  command: string;
+  state: "running" | "passed" | "failed";
+  exit_code: number | null;
+  /** JSON list of the last lines, cleaned. */
+  tail: string;
+  /** The message that took the failure back to the agent. */
+  message_seq: number | null;
+  started_at: number;
+  ended_at: number | null;
+}
+
+export interface LimitsTable {
+  limit_id: string;
+  /** What is limited: fleet/account.ts. */
+  account: string;
+  /** The account for people; never a secret. */
+  label: string;
+  kind: LimitKind;
+  /** `probing`: one run tries whether it is over. */
+  state: "limited" | "probing" | "lifted";
+  reason: string;
+  /** Null: until somebody mends it. */
+  limited_until: number | null;
+  /** When it is looked at next; null: not by time. */
+  check_at: number | null;
+  /** Keyed digest of the secret that met it. */
+  secret_digest: string | null;
+  probe_run: RunId | null;
+  probe_at: number | null;
+  hits: number;
+  /** Probes that met it again. */
+  failures: number;
+  created_at: number;
+  hit_at: number;
+  lifted_at: number | null;
+  lifted_because: string | null;
+}
+
+export interface SetupFailuresTable {
+  repo: string;
+  worker_id: WorkerId;
+  /** Hash of step, code and the lines that say why. */
+  signature: string;
+  reason: string;
+  at: number;
+}
+
+export interface PoolPausesTable {
+  pause_id: string;
+  repo: string;
+  cause: "setup" | "operator";
+  reason: string;
+  signature: string | null;
+  /** Commit of the base branch, and the configured set-up script, that failed. */
+  base: string | null;
+  setup: string | null;
+  created_at: number;
+  resumed_at: number | null;
+  resumed_because: string | null;
 }

@@ -11,7 +11,7 @@ import { EXIT_CODES, OrchestratorError, type ErrorCode } from "../../src/domain/
 import { OPERATIONS } from "../../src/operations/registry.ts";
 import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
 import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
-import { event, RECOVERED, RUN, SENT, SNAPSHOT, WORKER } from "../support/views.ts";
+import { event, LIMIT, POOL, RECOVERED, RUN, SENT, SNAPSHOT, WORKER } from "../support/views.ts";
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
@@ -94,7 +94,12 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
     skipped: ["secret .env"],
   }),
   "worker.adopt": () => WORKER,
-  status: () => ({ workers: [WORKER], runs: [RUN] }),
+  "limit.list": () => [LIMIT],
+  "limit.clear": () => LIMIT,
+  "pool.list": () => [POOL],
+  "pool.pause": () => POOL,
+  "pool.resume": () => POOL,
+  status: () => ({ workers: [WORKER], runs: [RUN], limits: [LIMIT], paused: [POOL] }),
   "events.read": () => [event("run.status", { status: "running" })],
   async *"events.follow"() {
     yield event("run.delivered", { receipt: "accepted" });
@@ -185,6 +190,11 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["worker", "adopt", "kite-1"],
   ["worker", "attach", "kite-1", "--print"],
   ["attach", "kite-1", "--print"],
+  ["limit", "list", "--all"],
+  ["limit", "clear", "limit-000000000001"],
+  ["pool", "list"],
+  ["pool", "pause", "kite", "--reason", "the registry is down"],
+  ["pool", "resume", "kite"],
   ["status", "kite-1"],
   [
     "events",

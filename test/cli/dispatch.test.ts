@@ -213,6 +213,43 @@ const ENDS: ReadonlyArray<readonly [string, readonly string[], Story, number, Re
     /cancelled/,
   ],
   [
+    "blocked by a limit that somebody must lift",
+    [...TASK, "--wait"],
+    {
+      events: [event("run.blocked", { reason: "limited until it is mended: API key refused" })],
+      run: {
+        state: "blocked",
+        state_reason: "limited until it is mended: API key refused",
+        limit: { limit_id: "limit-000000000001", until: null },
+      },
+    },
+    16,
+    /blocked {3}limited until it is mended: API key refused/,
+  ],
+  [
+    "verified in the second round",
+    [...TASK, "--wait"],
+    {
+      events: [
+        event("run.verifying", { round: 1, rounds: 2, command: "npm test" }),
+        event("run.verify_failed", {
+          round: 1,
+          ms: 1_500,
+          code: 1,
+          tail: ["one", "not ok \u001b[31m2"],
+          seq: 2,
+          rounds_left: 1,
+        }),
+        event("run.verifying", { round: 2, rounds: 2, command: "npm test" }),
+        event("run.verified", { round: 2, ms: 900 }),
+        event("run.finished", { state: "completed" }),
+      ],
+      run: { state: "completed" },
+    },
+    0,
+    /verifying npm test\nnot verified: code 1, after 1\.5 s; the agent is told \(1 round left\)\n {2}one\n {2}not ok 2\nverifying npm test\nverified {2}after 900 ms\n/,
+  ],
+  [
     "unrescued",
     [...TASK, "--wait"],
     {
@@ -277,6 +314,29 @@ test("old news does not end the following: a run that was blocked and goes on is
   const { code, out } = await tell(TASK, { events, handlers });
   assert.equal(code, 0);
   assert.match(out, /blocked {3}limit[^]*delivered accepted/);
+});
+
+test("a run that waits for a limit with a time goes on by itself, and is followed to its end", async () => {
+  const reason = "limited until 2026-11-25 15:01Z: 5-hour usage limit";
+  const events = [
+    ...HAPPY,
+    event("run.blocked", { reason }),
+    event("run.launched", { launch: 2, runtime_session_id: "1111" }),
+    event("run.finished", { state: "completed" }),
+  ];
+  let shown = 0;
+  const handlers = {
+    "run.show": () => {
+      shown += 1;
+      const limit = { limit_id: "limit-000000000001", until: 1_795_618_860_000 };
+      return shown === 1
+        ? { ...RUN, state: "blocked", state_reason: reason, limit }
+        : { ...RUN, state: "completed" };
+    },
+  };
+  const { code, out } = await tell([...TASK, "--wait"], { events, handlers });
+  assert.equal(code, 0);
+  assert.match(out, /blocked {3}limited until [^]*launched[^]*completed/);
 });
 
 /** A controller that takes one request and is gone before it answers; then `handlers` answer at the same place. */

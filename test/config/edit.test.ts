@@ -252,6 +252,7 @@ const repoInput: fc.Arbitrary<RepoInput> = fc.record(
     maxWorkers: fc.integer({ min: 5, max: 100 }),
     verify: fc.array(text, { minLength: 1, maxLength: 3 }).map((lines) => `x${lines.join("\n")}`),
     verifyMinutes: fc.double({ min: 0.01, max: 1_440, noNaN: true }),
+    verifyRounds: fc.integer({ min: 0, max: 20 }),
     env: fc.dictionary(key, text, { maxKeys: 4 }),
     auth: fc.record({
       kind: fc.constantFrom("api-key", "auth-token", "oauth-token"),

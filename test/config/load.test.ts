@@ -17,6 +17,7 @@ test("a missing, empty or commented-out file is the default configuration", asyn
   const expected = {
     repos: {},
     controller: { idleExitMinutes: 10, parallel: 16 },
+    limits: { retrySeconds: 60 },
     delivery: { confirmSeconds: 30 },
     check: {
       log: "/var/log/orchestrator-status.log",
@@ -99,7 +100,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "zebra: 3",
     ":1:1: zebra is not a known key",
-    "known keys are repos, defaults, controller, delivery, check",
+    "known keys are repos, defaults, controller, limits, delivery, check",
   ],
   [
     "defaults: {url: x}",
@@ -136,7 +137,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "__proto__: {}",
     ":1:1: __proto__ is not a known key",
-    "known keys are repos, defaults, controller, delivery, check",
+    "known keys are repos, defaults, controller, limits, delivery, check",
   ],
   [
     "repos:\n  kite: {url: x}\n  kite-2: {url: y}\n",

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decide, type Moment } from "../../src/dispatch/decide.ts";
+import type { FailureKind } from "../../src/domain/failure.ts";
 import type { AgentStatus, StatusVerdict } from "../../src/domain/status.ts";
 import { NO_EVIDENCE } from "../../src/runtimes/evidence.ts";
 
@@ -23,6 +24,7 @@ function moment(facts: Partial<Moment>): Moment {
     lostAfterMs: null,
     connected: true,
     resumes: true,
+    limit: null,
     ...facts,
   };
 }
@@ -48,6 +50,24 @@ const lost: Partial<Moment> = {
   connected: false,
   lostAfterMs: 10_000,
 };
+/** The turn of the latest launch ended by this. */
+const metAt = (launch: number, kind: FailureKind): Moment["evidence"] => ({
+  ...NO_EVIDENCE,
+  launch,
+  lastAt: 99_000,
+  turn: {
+    value: {
+      phase: "failed",
+      detail: "rate_limit",
+      background: 0,
+      retryable: true,
+      cause: { kind, label: "its label", until: null },
+    },
+    at: 99_000,
+    up: 1,
+    since: 99_000,
+  },
+});
 
 const cases: readonly (readonly [string, Partial<Moment>, string])[] = [
   [
@@ -152,6 +172,68 @@ const cases: readonly (readonly [string, Partial<Moment>, string])[] = [
     "a process that died before the prompt is proven over first",
     { state: "launched", receipt: "queued", evidence: dead, verdict: verdict("error") },
     "prove-never-started",
+  ],
+  [
+    "a limit of the account is one, not just an error",
+    { verdict: verdict("blocked"), evidence: metAt(1, "rate_limit") },
+    "limited",
+  ],
+  [
+    "so it is when its process has ended since",
+    { verdict: verdict("error"), evidence: metAt(1, "usage_limit") },
+    "limited",
+  ],
+  [
+    "a refusal is this run's own",
+    { verdict: verdict("error"), evidence: metAt(1, "refusal") },
+    "block",
+  ],
+  [
+    "a limit that a former launch met says nothing",
+    { verdict: verdict("blocked"), evidence: metAt(1, "rate_limit"), launch: 2 },
+    "block",
+  ],
+  [
+    "a run that works again goes on, whatever limit stands",
+    {
+      state: "blocked",
+      evidence: metAt(1, "rate_limit"),
+      limit: { admits: true, reason: "limited until then" },
+    },
+    "active-again",
+  ],
+  [
+    "a run waits for its limit, and says so once",
+    {
+      state: "blocked",
+      reason: "limited until then",
+      verdict: verdict("blocked"),
+      evidence: metAt(1, "rate_limit"),
+      limit: { admits: false, reason: "limited until then" },
+    },
+    "wait",
+  ],
+  [
+    "what it was blocked for meanwhile is put right",
+    {
+      state: "blocked",
+      reason: "unreachable",
+      verdict: verdict("blocked"),
+      evidence: metAt(1, "rate_limit"),
+      limit: { admits: false, reason: "limited until then" },
+    },
+    "block",
+  ],
+  [
+    "a limit that is over lets it go on",
+    {
+      state: "blocked",
+      reason: "limited until then",
+      verdict: verdict("blocked"),
+      evidence: metAt(1, "rate_limit"),
+      limit: { admits: true, reason: "limited until then" },
+    },
+    "resume",
   ],
 ];
 

@@ -37,6 +37,8 @@ export interface MessagesApiOptions {
   readonly scenario?: Scenario;
   /** What is said when the directives are used up. */
   readonly ending?: string;
+  /** Status of what is asked beside messages, e.g. the list of models; default 200. */
+  readonly otherStatus?: (request: IncomingMessage) => number;
   /** A prompt without directives makes a small commit in the working folder. */
   readonly work?: boolean;
 }
@@ -61,7 +63,7 @@ export async function startMessagesApi(options: MessagesApiOptions = {}): Promis
     if (request.method !== "POST" || path !== "/v1/messages") {
       record(requests, request, null, "none");
       if (path === "/v1/messages/count_tokens") return json(response, { input_tokens: 100 });
-      response.writeHead(200).end();
+      response.writeHead(options.otherStatus?.(request) ?? 200).end();
       return undefined;
     }
     const call = readCall(request, JSON.parse(await bodyOf(request)) as Record<string, unknown>);

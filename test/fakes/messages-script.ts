@@ -10,12 +10,15 @@
  *   [[tool NAME {JSON input}]] any tool                                [[cut]]                   socket cut within the stream
  *   [[agent PROMPT]]           Agent; PROMPT may hold directives       [[stream-error]]          error event within the stream
  *   [[work WORDS]]             writes NOTES.md and commits it          [[slow MS]] [[stream MS]] delay before / within the next answer
+ *   [[stop REASON WORDS]]      words that end with this stop_reason    [[limit CLAIM SECONDS]]   429 of a usage limit that ends by then
  */
 
 export type Reply =
   | {
       readonly kind: "text";
       readonly text: string;
+      /** Default `end_turn`. */
+      readonly stopReason?: string;
       readonly delayMs?: number;
       readonly streamMs?: number;
     }
@@ -127,6 +130,10 @@ function answer(word: string, rest: string): Reply {
       return { kind: "status", status: Number(first), ...(after === "" ? {} : { message: after }) };
     case "retry-after":
       return { kind: "status", status: 429, headers: { "retry-after": first } };
+    case "stop":
+      return { kind: "text", text: after, stopReason: first };
+    case "limit":
+      return usageLimit(first, Number(after));
     case "hang":
     case "drop":
     case "cut":
@@ -135,6 +142,23 @@ function answer(word: string, rest: string): Reply {
     default:
       return { kind: "text", text: `unknown directive ${word}` };
   }
+}
+
+/** What the API answers when a subscription's window (`five_hour`, `seven_day` ...) is used up. */
+export function usageLimit(claim: string, seconds: number): Reply {
+  const reset = Math.ceil(Date.now() / 1_000) + seconds;
+  return {
+    kind: "status",
+    status: 429,
+    message: "This request would exceed your account's rate limit. Please try again later.",
+    headers: {
+      "retry-after": String(seconds),
+      "x-should-retry": "false",
+      "anthropic-ratelimit-unified-status": "rejected",
+      "anthropic-ratelimit-unified-representative-claim": claim,
+      "anthropic-ratelimit-unified-reset": String(reset),
+    },
+  };
 }
 
 const tool = (name: string, input: Readonly<Record<string, unknown>>): Reply => ({

@@ -27,6 +27,10 @@ export function sendStatus(response: ServerResponse, reply: Extract<Reply, { kin
   response.end(JSON.stringify({ type: "error", error: { type, message } }));
 }
 
+/** What a key without money is told. */
+export const NO_CREDIT =
+  "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.";
+
 type Block =
   | { type: "text"; text: string }
   | { type: "tool_use"; id: string; name: string; input: unknown };
@@ -59,7 +63,7 @@ export function wholeMessage(
     role: "assistant",
     model,
     content: blocksOf(reply, id),
-    stop_reason: reply.kind === "tool" ? "tool_use" : "end_turn",
+    stop_reason: reply.kind === "tool" ? "tool_use" : (reply.stopReason ?? "end_turn"),
     stop_sequence: null,
     usage: USAGE,
   };

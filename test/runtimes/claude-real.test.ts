@@ -8,6 +8,7 @@ import { runFile } from "../../src/runtimes/encode.ts";
 import { hashText } from "../../src/runtimes/fold.ts";
 import { isDelivered } from "../../src/runtimes/proof.ts";
 import { startMessagesApi } from "../fakes/messages-api.ts";
+import { NO_CREDIT } from "../fakes/messages-wire.ts";
 import type { MessagesApi, MessagesApiOptions } from "../fakes/messages-api.ts";
 import { agentWindow, isAlive } from "../support/agent-window.ts";
 import type { AgentOptions, AgentWindow } from "../support/agent-window.ts";
@@ -21,7 +22,10 @@ const runtime = createClaudeRuntime();
 /** A turn is a second or two alone; the machine may be busy. */
 const TIMEOUT_MS = 40_000;
 
-type Options = Partial<AgentOptions> & { api?: MessagesApiOptions };
+type Options = Omit<Partial<AgentOptions>, "env"> & {
+  api?: MessagesApiOptions;
+  env?: (home: string, api: MessagesApi) => Record<string, string>;
+};
 
 /** Runs `check` with the real CLI in a window of its own and a stub of its own. */
 async function withAgent(
@@ -32,11 +36,11 @@ async function withAgent(
   await using api = await startMessagesApi(options.api);
   await using agent = await agentWindow({
     runtime,
-    env: (home) => cleanEnv(home, api.url),
     program: cli.path,
     auth: { kind: "api-key", last20: DUMMY_KEY_LAST20 },
     mode: "default",
     ...options,
+    env: (home) => options.env?.(home, api) ?? cleanEnv(home, api.url),
   });
   await check(agent, api);
 }
@@ -178,17 +182,20 @@ describe("the real Claude Code CLI", { concurrency: 3, skip }, () => {
     }));
 
   const failures: readonly (readonly [string, string, string, string])[] = [
-    ["500", "[[status 500]]", "error", "server_error"],
-    ["529", "[[status 529]]", "error", "server_error"],
-    ["429", "[[status 429]]", "blocked", "rate_limit"],
-    ["401", "[[status 401]]", "blocked", "authentication_failed"],
+    ["500", "[[status 500]]", "error", "server_error: API Error: 500 Internal server error."],
+    ["529", "[[status 529]]", "blocked", "API overloaded"],
+    ["429", "[[status 429]]", "blocked", "rate limit"],
+    ["401", "[[status 401]]", "blocked", "API key refused"],
+    ["403", "[[status 403 no permission]]", "blocked", "credential refused"],
+    ["400", "[[status 400 nobody knows this]]", "error", "unknown: API Error: 400 nobody knows"],
     [
-      "credit",
-      "[[status 400 Your credit balance is too low to access the API]]",
-      "blocked",
-      "billing_error",
+      "a prompt too long",
+      "[[status 400 prompt is too long: 250000 tokens > 200000 maximum]]",
+      "error",
+      "context exhausted",
     ],
-    ["cut stream", "[[stream-error]]", "error", "server_error"],
+    ["credit", `[[status 400 ${NO_CREDIT}]]`, "blocked", "credit balance too low"],
+    ["cut stream", "[[stream-error]]", "error", "server_error: "],
   ];
   for (const [what, text, status, reason] of failures) {
     test(`a failed turn says why: ${what}`, () =>
@@ -200,12 +207,53 @@ describe("the real Claude Code CLI", { concurrency: 3, skip }, () => {
           "the end of the turn",
           TIMEOUT_MS,
         );
-        assert.deepEqual(
-          [verdict.status, verdict.reason, verdict.source],
-          [status, reason, "hook"],
-        );
+        const shown = verdict.reason.slice(0, Math.max(reason.length, status === "error" ? 0 : 99));
+        assert.deepEqual([verdict.status, shown, verdict.source], [status, reason, "hook"]);
       }));
   }
+
+  // The program asks again by itself, with words of its own: each answer has to end so.
+  for (const [stopReason, reason] of [
+    ["refusal", "refused by the model"],
+    ["max_tokens", "answer over its token limit"],
+    ["model_context_window_exceeded", "context exhausted"],
+  ] as const) {
+    const scenario = () => ({ kind: "text", text: "partly said", stopReason }) as const;
+    test(`a turn whose answers all end as ${stopReason} is no completion`, () =>
+      withAgent({ api: { scenario } }, async (agent) => {
+        await agent.start("a task");
+        const verdict = await agent.reaches(
+          (seen) => seen.status === "error" || seen.status === "completed",
+          "the end of the turn",
+          TIMEOUT_MS,
+        );
+        assert.deepEqual([verdict.status, verdict.reason], ["error", reason]);
+      }));
+  }
+
+  test("a spent window is a limit until its end, and the program does not go on by itself then", () =>
+    withAgent(
+      {
+        auth: { kind: "oauth-token" },
+        env: (home, api) => {
+          const { ANTHROPIC_API_KEY: token = "", ...env } = cleanEnv(home, api.url);
+          return { ...env, CLAUDE_CODE_OAUTH_TOKEN: token };
+        },
+      },
+      async (agent) => {
+        const asked = Date.now();
+        await agent.start("[[limit five_hour 900]]");
+        const verdict = await reaches(agent, "blocked");
+        assert.equal(verdict.reason, "5-hour usage limit");
+        const { turn } = await agent.evidence();
+        const endsIn = (turn?.value.cause?.until ?? 0) - asked;
+        assert.ok(endsIn > 900_000 && endsIn < 990_000, `${endsIn} ms`);
+        await until(async () => runtime.dialog(await agent.screen())?.id === "usage-limit", {
+          what: "what the program asks at the limit",
+        });
+        assert.equal((await agent.status()).reason, "5-hour usage limit");
+      },
+    ));
 
   test("a passing server error is retried and no failure", () =>
     withAgent({}, async (agent) => {

@@ -244,19 +244,43 @@ const hooks: readonly (readonly [string, string, object, readonly Partial<Signal
     "a rate limit",
     "StopFailure",
     { error: "rate_limit", last_assistant_message: "later" },
-    [{ kind: "turn_failed", error: "rate_limit", detail: "later", retryable: true }],
+    [
+      {
+        kind: "turn_failed",
+        error: "rate_limit",
+        detail: "later",
+        retryable: true,
+        cause: { kind: "rate_limit", label: "rate limit", until: null },
+      },
+    ],
   ],
   [
     "a dead credential",
     "StopFailure",
     { error: "authentication_failed" },
-    [{ kind: "turn_failed", error: "authentication_failed", detail: "", retryable: false }],
+    [
+      {
+        kind: "turn_failed",
+        error: "authentication_failed",
+        detail: "",
+        retryable: false,
+        cause: { kind: "credential", label: "credential refused", until: null },
+      },
+    ],
   ],
   [
     "an error never heard of",
     "StopFailure",
-    { error: "constructor" },
-    [{ kind: "turn_failed", error: "constructor", detail: "", retryable: false }],
+    { error: "constructor", last_assistant_message: "its words" },
+    [
+      {
+        kind: "turn_failed",
+        error: "constructor: its words",
+        detail: "its words",
+        retryable: false,
+        cause: null,
+      },
+    ],
   ],
   [
     "the cost so far",

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import type { RunState } from "../../src/domain/run.ts";
 import type { AgentStatus, EvidenceSource } from "../../src/domain/status.ts";
+import type { FailureKind } from "../../src/domain/failure.ts";
 import { deriveStatus } from "../../src/runtimes/derive-status.ts";
 import { NO_EVIDENCE } from "../../src/runtimes/evidence.ts";
 import type { Evidence } from "../../src/runtimes/evidence.ts";
@@ -34,7 +35,11 @@ const needsInput: Signal = { kind: "input_asked", what: "agent_needs_input" };
 const exit: Signal = { kind: "session_ended", why: "prompt_input_exit" };
 const stop = (background = 0): Signal => ({ kind: "turn_ended", background, summary: "" });
 const failed = (error: string): Signal => {
-  return { kind: "turn_failed", error, detail: "", retryable: true };
+  return { kind: "turn_failed", error, detail: "", retryable: true, cause: null };
+};
+const failedBy = (kind: FailureKind, label: string): Signal => {
+  const cause = { kind, label, until: null };
+  return { kind: "turn_failed", error: "whatever", detail: "", retryable: true, cause };
 };
 const alive: Signal = { kind: "process", alive: true, pid: 7, exitCode: null, signal: null };
 const dead = (exitCode: number | null = null, signal: string | null = null): Signal => {
@@ -525,23 +530,42 @@ const situations: readonly Situation[] = [
   },
   {
     what: "rate limit",
-    steps: [[2_000, failed("rate_limit")]],
+    steps: [[2_000, failedBy("rate_limit", "rate limit")]],
     at: 3_000,
     status: "blocked",
     source: "hook",
-    reason: "rate_limit",
+    reason: "rate limit",
+  },
+  {
+    what: "usage limit, and what the program asks then",
+    steps: [
+      [2_000, failedBy("usage_limit", "5-hour usage limit")],
+      [9_000, registry("waiting")],
+    ],
+    at: 9_100,
+    status: "blocked",
+    source: "hook",
+    reason: "5-hour usage limit",
+  },
+  {
+    what: "refusal",
+    steps: [[2_000, failedBy("refusal", "refused by the model")]],
+    at: 3_000,
+    status: "error",
+    source: "hook",
+    reason: "refused by the model",
   },
   {
     what: "dead credential",
-    steps: [[2_000, failed("authentication_failed")]],
+    steps: [[2_000, failedBy("credential", "API key refused")]],
     at: 3_000,
     status: "blocked",
     source: "hook",
-    reason: "authentication_failed",
+    reason: "API key refused",
   },
   {
     what: "no credit",
-    steps: [[2_000, failed("billing_error")]],
+    steps: [[2_000, failedBy("billing", "credit balance too low")]],
     at: 3_000,
     status: "blocked",
     source: "hook",

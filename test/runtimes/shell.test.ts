@@ -11,7 +11,7 @@ test("exit code 0 ends the turn, any other fails it and is named", () => {
     { kind: "turn_ended", background: 0, summary: "ok" },
   ]);
   assert.deepEqual(signalsOf("Stop", { exit_code: 3 }), [
-    { kind: "turn_failed", error: "exit 3", detail: "", retryable: false },
+    { kind: "turn_failed", error: "exit 3", detail: "", retryable: false, cause: null },
   ]);
 });
 

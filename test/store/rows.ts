@@ -89,6 +89,8 @@ export function runRow(id: string, over: Partial<RunsTable> = {}): RunsTable {
     started_at: null,
     finished_at: null,
     not_before: null,
+    limit_id: null,
+    secret_digest: null,
     ...over,
   };
 }

@@ -61,7 +61,7 @@ export interface ClaudeFleetOptions {
   readonly api?: MessagesApiOptions;
   readonly repo?: Readonly<Record<string, unknown>>;
   readonly files?: Readonly<Record<string, string>>;
-  readonly authKind?: "api-key" | "auth-token";
+  readonly authKind?: "api-key" | "auth-token" | "oauth-token";
   readonly config?: Readonly<Record<string, unknown>>;
   readonly version?: string;
 }

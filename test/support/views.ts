@@ -1,5 +1,7 @@
 import type {
   EventView,
+  LimitView,
+  PoolView,
   MessageView,
   RecoveredView,
   RunDetailView,
@@ -37,6 +39,7 @@ export const RUN: RunDetailView = {
   task: "fix the bug",
   state: "active",
   state_reason: null,
+  limit: null,
   worker: "kite-1",
   reason: "idle since 3 minutes",
   receipt: "accepted",
@@ -59,6 +62,7 @@ export const RUN: RunDetailView = {
     { attempt: 1, step: "setup", state: "skipped", ms: 0, detail: "unchanged" },
   ],
   messages: [MESSAGE],
+  verify: [],
   report: null,
 };
 
@@ -105,6 +109,37 @@ export const RECOVERED: RecoveredView = {
   fetch: "git fetch /mirrors/kite.git rescued-work:rescued-work",
   nested: ["vendor/lib"],
   elsewhere: [],
+};
+
+export const LIMIT: LimitView = {
+  limit_id: "limit-000000000001",
+  account: "claude, api-key env:ANTHROPIC_API_KEY",
+  kind: "usage_limit",
+  state: "limited",
+  reason: "5-hour usage limit",
+  limited_until: 1_763_650_000_000,
+  check_at: 1_763_650_010_000,
+  probe_run: null,
+  hits: 3,
+  waiting: ["run-000000000001"],
+  created_at: 1_763_640_000_000,
+  lifted_at: null,
+  lifted_because: null,
+};
+
+export const POOL: PoolView = {
+  pool: "kite",
+  workers: 2,
+  idle: 0,
+  queued: 1,
+  admits: false,
+  closed_because: "pool kite is paused: set-up failed alike on kite-1 and kite-2",
+  pause: {
+    pause_id: "pause-000000000001",
+    cause: "setup",
+    reason: "set-up failed alike on kite-1 and kite-2",
+    since: 1_763_640_000_000,
+  },
 };
 
 let seq = 0;

@@ -75,6 +75,8 @@ function runSettings(input: LaunchInput): unknown {
       type: "command",
       command: `${shellWord(`${bin}/statusline`)} ${shellWord(input.worker)}`,
     },
+    // When a spent window ends is the orchestrator's to watch: else every agent that met it goes on by itself, all at once.
+    autoContinueAtUsageLimit: false,
     // Answers the warning that the mode shows at its first use.
     ...(input.mode === UNATTENDED_MODE ? { skipDangerousModePermissionPrompt: true } : {}),
     // The message's file lies outside the clone: reading it must not open a permission dialog.

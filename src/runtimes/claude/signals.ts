@@ -1,3 +1,4 @@
+import { causeOfFailure } from "./failure.ts";
 import { numberField, objectField, textField } from "../fields.ts";
 import type { Signal, WorkerLine } from "../signal.ts";
 import { countOf, workerSignals } from "../worker-signals.ts";
@@ -84,10 +85,13 @@ function turnEnd(line: WorkerLine): Signal {
   };
 }
 
-function failure({ payload }: WorkerLine): Signal {
+/** A cause that is not known stays an error with its text. */
+function failure({ payload, at }: WorkerLine): Signal {
   const error = textField(payload, "error") ?? "unknown";
   const detail =
     textField(payload, "last_assistant_message") ?? textField(payload, "error_details") ?? "";
   const retryable = RETRYABLE_ERRORS[error] === true;
-  return { kind: "turn_failed", error, detail, retryable };
+  const cause = causeOfFailure(error, textField(payload, "last_assistant_message") ?? "", at);
+  const named = cause !== null || detail === "" ? error : `${error}: ${detail}`;
+  return { kind: "turn_failed", error: named, detail, retryable, cause };
 }

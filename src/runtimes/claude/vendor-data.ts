@@ -168,6 +168,11 @@ export const DIALOGS: readonly DialogShape[] = [
     label: "question to the user",
     all: ["Type something.", "Chat about this", "Enter to select"],
   },
+  {
+    id: "usage-limit",
+    label: "what to do at the usage limit",
+    all: ["What do you want to do?", "Stop and wait for limit to reset"],
+  },
   { id: "help-panel", label: "help panel", all: ["Help General Commands", "Esc to close"] },
   { id: "rewind", label: "rewind menu", all: ["Rewind", "Restore the code and/or conversation"] },
   { id: "resume-picker", label: "list of sessions", all: ["Resume session", "Esc to close"] },

@@ -26,5 +26,5 @@ function stop(exitCode: number | null, words: string | null): readonly Signal[] 
   const summary = words ?? "";
   if (exitCode === 0) return [{ kind: "turn_ended", background: 0, summary }];
   const error = exitCode === null ? "no exit code" : `exit ${exitCode}`;
-  return [{ kind: "turn_failed", error, detail: summary, retryable: false }];
+  return [{ kind: "turn_failed", error, detail: summary, retryable: false, cause: null }];
 }
