@@ -74,7 +74,13 @@ export async function connect(
       return await connectThrough(await settings.route(), keepaliveMs, dial, scope);
     }
     const socket = await dialFor(address, dial, scope);
-    const login = { user: address.user, privateKeys: [privateKey], pin, hostKeyTypes: [], keepaliveMs };
+    const login = {
+      user: address.user,
+      privateKeys: [privateKey],
+      pin,
+      hostKeyTypes: [],
+      keepaliveMs,
+    };
     return await logIn(socket, login, scope);
   } finally {
     scope[Symbol.dispose]();

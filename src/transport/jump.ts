@@ -53,12 +53,7 @@ export async function jump(
   }
 }
 
-function forward(
-  { client }: Connection,
-  hop: Hop,
-  next: Hop,
-  scope: CallScope,
-): Promise<Duplex> {
+function forward({ client }: Connection, hop: Hop, next: Hop, scope: CallScope): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const giveUp = () => reject(scope.signal.reason);
     if (scope.signal.aborted) return giveUp();

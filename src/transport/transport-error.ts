@@ -12,7 +12,11 @@ export class TransportError extends OrchestratorError {
     failure: TransportFailure,
     outcome: "not-started" | "unknown",
     message: string,
-    options: { cause?: unknown; hint?: string | undefined; details?: ErrorDetails | undefined } = {},
+    options: {
+      cause?: unknown;
+      hint?: string | undefined;
+      details?: ErrorDetails | undefined;
+    } = {},
   ) {
     const needsPerson = failure === "host_key_changed";
     super(needsPerson ? "needs_person" : "unreachable", message, {
