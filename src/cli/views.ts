@@ -25,6 +25,8 @@ export const asStatus = (value: unknown) =>
   value as { readonly workers: readonly WorkerView[]; readonly runs: readonly RunView[] };
 export const asBusy = (value: unknown) =>
   value as { readonly busy: boolean; readonly reason: string };
+export const asTrusted = (value: unknown) =>
+  value as { readonly trusted: string; readonly fingerprint: string };
 export const asExecuted = (value: unknown) =>
   value as {
     readonly code: number | null;

@@ -17,7 +17,7 @@ import {
   type Given,
 } from "./spec.ts";
 import { table } from "./table.ts";
-import { asBusy, asExecuted, asWorker, asWorkers } from "./views.ts";
+import { asBusy, asExecuted, asTrusted, asWorker, asWorkers } from "./views.ts";
 
 const workerArgument = { name: "worker", help: "the worker's name, for example kite-1" };
 const READ = { repeatable: true };
@@ -113,6 +113,18 @@ export const commands: readonly CommandSpec[] = [
     run: async (context, given) => (await import("./attach.ts")).runAttach(context, given),
   },
   {
+    path: "worker trust",
+    summary: "Accept the new host key of a worker's machine, or of a jump host before it",
+    notes:
+      "Only the key that you name is accepted, and only if it is shown now. Look it up on the machine itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+    arguments: [workerArgument],
+    options: [{ name: "host-key", value: "fingerprint", help: "SHA256:... (required)" }, json],
+    examples: [
+      "orchestrator worker trust kite-1 --host-key SHA256:uNiVztksCsDhcc0u9e8BrqXmYyqDyYIYgXq5Aq0X2dM",
+    ],
+    run: runTrust,
+  },
+  {
     path: "worker destroy",
     summary:
       "Destroy a worker, after proof at that moment that its work is saved and nobody uses it",
@@ -165,6 +177,23 @@ async function runExec(context: Context, given: Given): Promise<number> {
       io.writeError("the program was ended by a signal or the time limit\n");
   }
   return result.code ?? 1;
+}
+
+async function runTrust(context: Context, given: Given): Promise<number> {
+  const hostKey = textOf(given, "host-key");
+  if (hostKey === undefined) {
+    throw new OrchestratorError("invalid_input", "--host-key is missing", {
+      hint: "name the fingerprint that the machine's owner told you: --host-key SHA256:...",
+    });
+  }
+  const input = { ...byName(given), host_key: hostKey };
+  const answer = asTrusted(await performAt(context, "controller", "worker.trust", input));
+  if (isSet(given, "json")) printJson(context.io, answer);
+  else {
+    const { trusted, fingerprint } = answer;
+    printLine(context.io, `trusted: ${cleanLine(trusted)} may show ${cleanLine(fingerprint)}`);
+  }
+  return 0;
 }
 
 /** Also used by `status`. */

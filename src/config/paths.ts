@@ -15,6 +15,8 @@ export interface HomePaths {
   readonly mirrors: string;
   /** Workers of this machine. */
   readonly local: string;
+  /** What is known of hosts reached over SSH: their keys, and which of them are in use. */
+  readonly ssh: string;
   readonly logs: string;
   readonly sshKey: string;
   readonly sshPublicKey: string;
@@ -38,6 +40,7 @@ export function homePaths(home: string): HomePaths {
     controllerLog: below("controller.log"),
     mirrors: below("mirrors"),
     local: below("local"),
+    ssh: below("ssh"),
     logs: below("logs"),
     sshKey: below("id_ed25519"),
     sshPublicKey: below("id_ed25519.pub"),
@@ -61,7 +64,7 @@ export async function ensureHome(paths: HomePaths): Promise<void> {
     throw refuse(parent, "cannot be made", error);
   });
   await ensurePrivate(paths.home, "follow");
-  for (const folder of [paths.mirrors, paths.local, paths.logs]) {
+  for (const folder of [paths.mirrors, paths.local, paths.ssh, paths.logs]) {
     await ensurePrivate(folder, "follow");
   }
   const socketFolder = dirname(paths.socket);
@@ -93,7 +96,8 @@ async function ensurePrivate(folder: string, links: "follow" | "no-links"): Prom
 
 /** A folder that also serves something else keeps its mode: what is secret in it is 0600 by itself. */
 async function holdsOnlyOurs(folder: string): Promise<boolean> {
-  const ours = /^(config\.yaml|coordination\.db|controller\.|mirrors$|local$|logs$|id_ed25519)/;
+  const ours =
+    /^(config\.yaml|coordination\.db|controller\.|mirrors$|local$|ssh$|logs$|id_ed25519)/;
   return (await readdir(folder)).every((entry) => ours.test(entry));
 }
 

@@ -1,6 +1,6 @@
 import { glob, readFile } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
-import SSHConfig, { type Line } from "ssh-config";
+import { type Line, SSHConfig, parse } from "ssh-config";
 import { OrchestratorError } from "../domain/errors.ts";
 
 /** What OpenSSH's client configuration says of one alias; what it does not say is undefined. */
@@ -71,7 +71,7 @@ function flatten(lines: SSHConfig, alias: string): SSHConfig {
   return flat;
 }
 
-const MARK = SSHConfig.parse("Tag yes\n");
+const MARK = parse("Tag yes\n");
 
 async function readLines(path: string, userHome: string, depth: number): Promise<SSHConfig> {
   if (depth > MAX_DEPTH) throw refuse(path, "is included too deeply");
@@ -82,7 +82,7 @@ async function readLines(path: string, userHome: string, depth: number): Promise
   if (text.length > MAX_BYTES) throw refuse(path, "is larger than 1 MiB");
   let parsed: SSHConfig;
   try {
-    parsed = SSHConfig.parse(text);
+    parsed = parse(text);
   } catch (cause) {
     throw refuse(path, "cannot be understood", cause);
   }

@@ -21,6 +21,7 @@ import { killingFailpoint, noFailpoint } from "../platform/failpoint.ts";
 import { fileLogger, type Logger } from "../platform/logger.ts";
 import { startAll, type Service } from "../platform/start-stop.ts";
 import { localProvider } from "../providers/local/local.ts";
+import { sshProvider } from "../providers/ssh/ssh.ts";
 import type { Provider } from "../providers/provider.ts";
 import { createProvisioner } from "../provisioner/create.ts";
 import { createClaudeRuntime } from "../runtimes/claude/runtime.ts";
@@ -34,6 +35,7 @@ import { ConfigSource } from "./config-source.ts";
 import { IdleExit } from "./idle-exit.ts";
 import { orchestration } from "./orchestration.ts";
 import { socketServer } from "./socket-server.ts";
+import { SshLinks } from "./ssh-links.ts";
 
 export interface ControllerOptions {
   readonly env: Env;
@@ -101,7 +103,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
   const { clock, ids, paths, logger } = ground;
   const configSource = await ConfigSource.open(paths.config, options.env);
   const store = await openStore({ path: paths.database, clock, ids, logger });
-  const fleet = await wireFleet(options, ground, configSource, store);
+  const { fleet, links } = await wireFleet(options, ground, configSource, store);
   const connections = new Connections(fleet);
   const preparing = new PQueue({ concurrency: configSource.current.controller.parallel });
   const dispatch: DispatchContext = {
@@ -136,6 +138,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     start: async () => {},
     stop: async () => {
       await connections[Symbol.asyncDispose]();
+      await links[Symbol.asyncDispose]();
       await store.close();
     },
   };
@@ -178,12 +181,24 @@ async function wireFleet(
   { clock, ids, paths, logger }: Ground,
   configSource: ConfigSource,
   store: FleetContext["store"],
-): Promise<FleetContext> {
+): Promise<{ fleet: FleetContext; links: SshLinks }> {
   const { env, overrides = {} } = options;
-  const keys = await ensureKeys(paths, ids);
+  const keyFiles = await ensureKeys(paths, ids);
+  const keys = {
+    privateKey: await readFile(keyFiles.privateKey, "utf8"),
+    publicKey: keyFiles.publicLine,
+  };
+  const sshConfig = () => configSource.current.providers.ssh;
+  const links = new SshLinks({
+    config: sshConfig,
+    userHome: env.userHome,
+    folder: paths.ssh,
+    keys: { ...keys, path: keyFiles.privateKey },
+    openTransport: (settings) => openSshTransport(settings),
+  });
   const credentials = new CredentialCheck({ clock, logger });
   const failpoint = env.variable("ORCHESTRATOR_FAILPOINT");
-  return {
+  const fleet: FleetContext = {
     store,
     clock,
     ids,
@@ -193,20 +208,25 @@ async function wireFleet(
     providers:
       overrides.providers ??
       // Local workers find the tools that the operator has: toolchains of set-up scripts, and the agent's program.
-      new Map([["local", localProvider({ root: paths.local, clock, ids, path: env.path })]]),
+      new Map([
+        ["local", localProvider({ root: paths.local, clock, ids, path: env.path })],
+        ["ssh", sshProvider({ config: sshConfig, links, folder: paths.ssh, clock, ids })],
+      ]),
     runtimes:
       overrides.runtimes ??
       new Map<string, Runtime>([
         ["claude", createClaudeRuntime()],
         ["shell", createShellRuntime()],
       ]),
-    openTransport: overrides.openTransport ?? ((settings) => openSshTransport(settings)),
+    openTransport:
+      overrides.openTransport ?? ((settings) => openSshTransport(links.withRoute(settings))),
     provisioner: createProvisioner(),
-    keys: { privateKey: await readFile(keys.privateKey, "utf8"), publicKey: keys.publicLine },
+    keys,
     making: new Set(),
     mirrors: paths.mirrors,
     resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }, credentials),
   };
+  return { fleet, links };
 }
 
 async function hasLiveRun({ store }: Services): Promise<boolean> {

@@ -9,7 +9,7 @@ import { snapshotPool } from "../dispatch/assign.ts";
 import { findRun } from "../dispatch/runs.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
 import { allocate } from "../fleet/allocate.ts";
-import { attachWorker, busyWorker, execOnWorker } from "../fleet/operate.ts";
+import { attachWorker, busyWorker, execOnWorker, trustHostKey } from "../fleet/operate.ts";
 import { destroyWorker } from "../fleet/destroy.ts";
 import { makeReady, reserveIdleWorker, setUpAgain } from "../fleet/ready.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
@@ -91,6 +91,10 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       const worker = await byName(name);
       await destroyWorker(fleet, connections, worker);
       return shownWorker(worker);
+    },
+    async workerTrust(name, fingerprint) {
+      await configSource.refresh();
+      return trustHostKey(fleet, connections, await byName(name), fingerprint);
     },
     workerAttach: async (name) => attachWorker(fleet, connections, await byName(name)),
     stop: options.stop,

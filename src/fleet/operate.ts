@@ -1,6 +1,6 @@
 import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { OrchestratorError } from "../domain/errors.ts";
-import { quoteCommand } from "../transport/quote.ts";
+import { quoteCommand, remoteCommand } from "../transport/quote.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, sessionName, type FleetContext } from "./context.ts";
 import { whyBusy } from "./destroy.ts";
@@ -39,6 +39,33 @@ export async function execOnWorker(
   return { code, stdout, stderr, truncated };
 }
 
+/** Accepts a new host key on the way to a worker, if it is that very one; what is kept open is dialled anew. */
+export async function trustHostKey(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+  fingerprint: string,
+): Promise<{ trusted: string; fingerprint: string }> {
+  const provider = providerOf(context, worker.provider);
+  if (provider.trustHostKey === undefined || worker.provider_id === null) {
+    throw new OrchestratorError(
+      "invalid_input",
+      `host keys of workers of the provider ${provider.id} are not for a person to accept`,
+    );
+  }
+  const trusted = await provider.trustHostKey(worker.provider_id, fingerprint);
+  await context.store.mutate(async (tx) => {
+    tx.event({
+      kind: "worker.host_key_trusted",
+      repo: worker.repo,
+      worker_id: worker.worker_id,
+      payload: { worker: worker.name, shown_by: trusted, host_key: fingerprint },
+    });
+  });
+  await connections.drop(worker.worker_id);
+  return { trusted, fingerprint };
+}
+
 /** argv and environment that put the operator's terminal into the worker's tmux. Wakes the worker. */
 export async function attachWorker(
   context: FleetContext,
@@ -64,7 +91,9 @@ export async function attachWorker(
       },
     );
   }
-  const { argv, env } = provider.attachArgv(worker.provider_id, session);
+  const { env, ...attachment } = await provider.attachArgv(worker.provider_id, session);
+  const { remote } = attachment;
+  const argv = remote === undefined ? attachment.argv : [...attachment.argv, remoteCommand(remote)];
   const assignments = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   return {
     argv: [...argv],

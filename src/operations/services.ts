@@ -45,6 +45,10 @@ export interface Orchestration {
     timeoutMs: number,
   ): Promise<{ code: number | null; stdout: string; stderr: string; truncated: boolean }>;
   workerDestroy(worker: string): Promise<WorkerView>;
+  workerTrust(
+    worker: string,
+    hostKey: string,
+  ): Promise<{ readonly trusted: string; readonly fingerprint: string }>;
   workerAttach(
     worker: string,
   ): Promise<{ argv: string[]; env: Record<string, string>; command: string }>;

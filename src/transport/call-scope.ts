@@ -78,7 +78,8 @@ export class CallScope implements Disposable {
     if (jumpHost !== undefined && HOP_FAILURES.has(failure)) {
       const message = `${WHAT[failure](jumpHost, this.#timeoutMs)}, so that ${this.#where} cannot be reached`;
       const details = { hop: jumpHost, hop_failure: failure };
-      return new TransportError("jump_failed", this.#outcome, message, { cause, details });
+      const options = { cause, details, hint: said.hint };
+      return new TransportError("jump_failed", this.#outcome, message, options);
     }
     const what = said.message ?? WHAT[failure](this.#where, this.#timeoutMs);
     const run = this.#outcome === "unknown" ? "; the command may have run" : "";

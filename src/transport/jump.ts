@@ -1,8 +1,9 @@
 import type { Duplex } from "node:stream";
 
 import type { CallScope } from "./call-scope.ts";
-import { type Connection, dialFor, logInAt } from "./connection.ts";
+import { type Connection, dialFor, logInAt } from "./log-in.ts";
 import { type Dial, describeHop } from "./dial.ts";
+import { HopSocket } from "./hop-socket.ts";
 import type { Hop, Route } from "./transport.ts";
 
 export interface Jumps {
@@ -53,7 +54,12 @@ export async function jump(
   }
 }
 
-function forward({ client }: Connection, hop: Hop, next: Hop, scope: CallScope): Promise<Duplex> {
+function forward(
+  { client, lost }: Connection,
+  hop: Hop,
+  next: Hop,
+  scope: CallScope,
+): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const giveUp = () => reject(scope.signal.reason);
     if (scope.signal.aborted) return giveUp();
@@ -75,10 +81,10 @@ function forward({ client }: Connection, hop: Hop, next: Hop, scope: CallScope):
       client.forwardOut("127.0.0.1", 0, next.host, next.port, (error, channel) => {
         scope.signal.removeEventListener("abort", giveUp);
         if (scope.signal.aborted) {
-          channel?.destroy();
+          channel?.close();
           return giveUp();
         }
-        if (error === undefined) return resolve(withoutDelay(channel));
+        if (error === undefined) return resolve(new HopSocket(channel, lost));
         refuse(error);
         giveUp();
       });
@@ -88,7 +94,3 @@ function forward({ client }: Connection, hop: Hop, next: Hop, scope: CallScope):
     }
   });
 }
-
-/** ssh2 asks its socket for what only a TCP socket has. */
-const withoutDelay = (channel: Duplex): Duplex =>
-  Object.assign(channel, { setNoDelay: () => channel });

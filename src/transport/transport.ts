@@ -48,6 +48,10 @@ export interface Hop {
   readonly hostKeyTypes?: readonly string[] | undefined;
   /** Called with what was shown when it is not among `hostKeys`; accepts it by returning true. */
   readonly onHostKey?: ((fingerprint: string, blob: Uint8Array) => boolean) | undefined;
+  /** Called with one of `hostKeys` when it was shown. */
+  readonly onKnownKey?: ((blob: Uint8Array) => void) | undefined;
+  /** Told in the hint when no key was let in. */
+  readonly howToLogIn?: string | undefined;
   /** Told in the hint when another key is shown. */
   readonly howToTrust?: ((fingerprint: string) => string) | undefined;
 }
