@@ -19,6 +19,10 @@ export interface Attention extends FollowNews {
   /** The launch that is known to have been started. */
   started: number;
   connection: "up" | "down";
+  /** Since when the follower's connection stands (monotonic ms). */
+  upSince: number | undefined;
+  /** What keeps the connection down and does not pass by itself. */
+  obstacle: string | null;
   /** What the run was blocked for last, in the words of the facts: said once. */
   blockedFor: string | undefined;
   /** Since when the window name disagrees with the derived status (ms), if it does. */
@@ -48,7 +52,7 @@ export async function attend(
       { quiet: true },
     );
   }
-  const moment = await look(context, fresh, verdict);
+  const moment = { ...(await look(context, fresh, verdict)), obstacle: attention.obstacle };
   const decision = decide(moment);
   const isSaid =
     decision.kind === "block" &&
@@ -57,17 +61,26 @@ export async function attend(
   if (decision.kind === "wait" || isSaid) {
     return correctWindow(context, fresh, verdict, attention);
   }
+  const explained = await explainSilence(context, moment, fresh, decision, attention);
+  if (explained === undefined) return;
   attention.blockedFor = decision.kind === "block" ? decision.reason : undefined;
-  await act(context, fresh, await explainSilence(context, moment, fresh, decision), attention);
+  await act(context, fresh, explained, attention);
 }
 
-/** A worker that answers is not unreachable: when only its agent is silent, what it says of the agent's process counts. */
+/** How long the lines of a worker that can be reached again have to arrive (ms). */
+const CATCH_UP_MS = 5_000;
+
+/**
+ * A worker that answers is not unreachable: when only its agent is silent, what it says of the agent's process counts. Undefined: not to
+ * be said yet, since what happened while it could not be reached may be on its way.
+ */
 async function explainSilence(
   context: DispatchContext,
   moment: Moment,
   run: Run,
   decision: Exclude<Decision, { kind: "wait" }>,
-): Promise<Exclude<Decision, { kind: "wait" }>> {
+  attention: Attention,
+): Promise<Exclude<Decision, { kind: "wait" }> | undefined> {
   if (decision.kind !== "block" || moment.verdict.status !== "stale" || run.worker_id === null)
     return decision;
   const transport = await context.connections.kept(run.worker_id);
@@ -78,6 +91,9 @@ async function explainSilence(
       launch: run.launch,
     });
     if (agent === null) return decision;
+    const { upSince } = attention;
+    const now = context.fleet.clock.monotonic();
+    if (upSince === undefined || now - upSince < CATCH_UP_MS) return undefined;
     if (agent.alive) {
       return { ...decision, reason: "no pulse from the worker's guard; the agent's process lives" };
     }

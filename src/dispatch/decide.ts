@@ -19,6 +19,8 @@ export interface Moment {
   readonly confirmMs: number;
   /** The runtime can continue a conversation; where it cannot, a failed turn is the end. */
   readonly resumes: boolean;
+  /** What keeps the worker from being reached and does not pass by itself: another host key, a login that is refused. */
+  readonly obstacle?: string | null;
 }
 
 export type Decision =
@@ -66,7 +68,7 @@ export function decide(moment: Moment): Decision {
     case "stale":
     case "unknown":
       return moment.now - (moment.evidence.lastAt ?? moment.launchedAt) > UNREACHABLE_AFTER_MS
-        ? block(moment, `unreachable: ${verdict.reason}`)
+        ? block(moment, `unreachable: ${moment.obstacle ?? verdict.reason}`)
         : WAIT;
   }
 }

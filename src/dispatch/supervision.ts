@@ -5,6 +5,7 @@ import { cleanText } from "../domain/text.ts";
 import { isGone } from "../fleet/gone.ts";
 import { findWorker, noteWorker } from "../fleet/workers.ts";
 import { ProviderError } from "../providers/provider-error.ts";
+import { TransportError } from "../transport/transport-error.ts";
 import { Nudge } from "../platform/nudge.ts";
 import { attend, type Attention } from "./attend.ts";
 import type { DispatchContext } from "./context.ts";
@@ -40,6 +41,8 @@ export class Supervision {
       blockedFor: undefined,
       started: 0,
       connection: "up",
+      upSince: undefined,
+      obstacle: null,
       windowDiffersSince: undefined,
       windowCorrectedUp: undefined,
     };
@@ -165,6 +168,8 @@ export class Supervision {
         if (isTerminal(run.state) || run.worker_id === null) return;
         const transport = await connections.reach(run.worker_id);
         this.#attention.connection = "up";
+        this.#attention.upSince = fleet.clock.monotonic();
+        this.#attention.obstacle = null;
         const began = fleet.clock.now();
         await followRun(this.#context, run, transport, this.#attention, signal);
         pauseMs = fleet.clock.now() - began > 5_000 ? 0 : Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
@@ -172,7 +177,10 @@ export class Supervision {
         if (signal.aborted) return;
         pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
         this.#attention.connection = "down";
+        this.#attention.upSince = undefined;
         const message = cleanText(error instanceof Error ? error.message : String(error), 300);
+        const stays = error instanceof TransportError && !error.retryable;
+        this.#attention.obstacle = stays ? message : null;
         fleet.logger.warn("run.follow_failed", { run_id: runId, error: message });
         if (error instanceof ProviderError && error.failure === "gone") await this.#noteGone(runId);
       }

@@ -3,12 +3,12 @@ import type { ClientChannel } from "ssh2";
 
 /**
  * A forwarded channel as a socket for the next connection. ssh2's channel waits for the other side's word before it closes, and so never does
- * when the connection that carries it is dead; this one closes at once. Back-pressure goes through in both directions.
+ * when the connection that carries it is dead; this one is destroyed at once. Back-pressure goes through in both directions.
  */
 export class HopSocket extends Duplex {
   readonly #channel: ClientChannel;
 
-  constructor(channel: ClientChannel, lost: AbortSignal) {
+  constructor(channel: ClientChannel) {
     super({ allowHalfOpen: false });
     this.#channel = channel;
     channel.on("data", (chunk: Buffer) => {
@@ -17,8 +17,6 @@ export class HopSocket extends Duplex {
     channel.on("end", () => this.push(null));
     channel.on("close", () => this.destroy());
     channel.on("error", (error: Error) => this.destroy(error));
-    if (lost.aborted) this.destroy();
-    else lost.addEventListener("abort", () => this.destroy(), { once: true });
   }
 
   /** Where a TCP socket is asked not to wait; the first hop's never does. */

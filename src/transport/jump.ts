@@ -54,12 +54,7 @@ export async function jump(
   }
 }
 
-function forward(
-  { client, lost }: Connection,
-  hop: Hop,
-  next: Hop,
-  scope: CallScope,
-): Promise<Duplex> {
+function forward({ client }: Connection, hop: Hop, next: Hop, scope: CallScope): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const giveUp = () => reject(scope.signal.reason);
     if (scope.signal.aborted) return giveUp();
@@ -84,7 +79,7 @@ function forward(
           channel?.close();
           return giveUp();
         }
-        if (error === undefined) return resolve(new HopSocket(channel, lost));
+        if (error === undefined) return resolve(new HopSocket(channel));
         refuse(error);
         giveUp();
       });

@@ -175,7 +175,7 @@ SetEnv ${environment.map((one) => `"${one}"`).join(" ")}
         ...["netns", "exec", namespace, "unshare", "--pid", "--fork", "--mount-proc"],
         ...["--kill-child", "--", "sh", "-c", INIT, "sh", join(this.#folder, "boot_id")],
       ],
-      { cwd: "/", stdio: ["ignore", "pipe", "inherit"], env: { PATH: process.env["PATH"] } },
+      { cwd: "/", stdio: ["ignore", "pipe", "ignore"], env: { PATH: process.env["PATH"] } },
     );
     this.#init = child;
     await once(child.stdout, "data");
