@@ -21,6 +21,7 @@ import { killingFailpoint, noFailpoint } from "../platform/failpoint.ts";
 import { fileLogger, type Logger } from "../platform/logger.ts";
 import { startAll, type Service } from "../platform/start-stop.ts";
 import { localProvider } from "../providers/local/local.ts";
+import { Book } from "../providers/ssh/book.ts";
 import { sshProvider } from "../providers/ssh/ssh.ts";
 import type { Provider } from "../providers/provider.ts";
 import { createProvisioner } from "../provisioner/create.ts";
@@ -189,12 +190,14 @@ async function wireFleet(
     publicKey: keyFiles.publicLine,
   };
   const sshConfig = () => configSource.current.providers.ssh;
+  const book = new Book(paths.ssh, { clock, ids });
   const links = new SshLinks({
     config: sshConfig,
     userHome: env.userHome,
     folder: paths.ssh,
     keys: { ...keys, path: keyFiles.privateKey },
     openTransport: (settings) => openSshTransport(settings),
+    workerOf: async (host) => (await book.read()).find((entry) => entry.host === host)?.name,
   });
   const credentials = new CredentialCheck({ clock, logger });
   const failpoint = env.variable("ORCHESTRATOR_FAILPOINT");
@@ -210,7 +213,7 @@ async function wireFleet(
       // Local workers find the tools that the operator has: toolchains of set-up scripts, and the agent's program.
       new Map([
         ["local", localProvider({ root: paths.local, clock, ids, path: env.path })],
-        ["ssh", sshProvider({ config: sshConfig, links, folder: paths.ssh, clock, ids })],
+        ["ssh", sshProvider({ config: sshConfig, links, book, clock, ids })],
       ]),
     runtimes:
       overrides.runtimes ??

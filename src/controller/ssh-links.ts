@@ -29,6 +29,8 @@ export interface SshLinksOptions {
   /** The controller's own key: tried last, and the one that `create` lets in. */
   readonly keys: { readonly path: string; readonly privateKey: string; readonly publicKey: string };
   readonly openTransport: OpenTransport;
+  /** Which worker has the host, as far as we know. */
+  workerOf(host: string): Promise<string | undefined>;
 }
 
 const USUAL_KEYS = ["id_ed25519", "id_ecdsa", "id_rsa"];
@@ -60,7 +62,14 @@ export class SshLinks implements HostLinks, AsyncDisposable {
   withRoute(settings: ConnectSettings): ConnectSettings {
     const { address } = settings;
     if (address.kind !== "ssh-host") return settings;
-    return { ...settings, route: () => this.#route(address.name, (hop) => this.#asPinned(hop)) };
+    const host = address.name;
+    return {
+      ...settings,
+      route: async () => {
+        const worker = await this.#options.workerOf(host);
+        return this.#route(host, (hop) => this.#asPinned(hop, worker));
+      },
+    };
   }
 
   async script(
@@ -202,17 +211,20 @@ export class SshLinks implements HostLinks, AsyncDisposable {
     return [await whole(first), ...(await Promise.all(rest.map(whole)))];
   }
 
-  #asPinned(hop: WayHop): Partial<Hop> {
+  #asPinned(hop: WayHop, worker: string | undefined): Partial<Hop> {
     const { fingerprints, types, byConfig }: Pinned = this.#hostKeys.pinnedFor(hop);
     return {
       hostKeys: fingerprints,
       hostKeyTypes: types,
       onHostKey: (_shown, blob) => !byConfig && this.#hostKeys.learn(hop, blob),
       ...(byConfig ? { onKnownKey: (blob) => this.#hostKeys.keep(hop, blob) } : {}),
-      howToTrust: (shown) =>
-        byConfig
-          ? `the pin is hostKey of ${hop.name} in the configuration: change it there if the new key is meant`
-          : `if the new key is meant: 'orchestrator worker trust WORKER --host-key ${shown}', or set it as hostKey of ${hop.name} in the configuration`,
+      howToTrust: (shown) => {
+        const pin = `hostKey of ${hop.name} in the configuration`;
+        if (byConfig) return `the pin is ${pin}: change it there if the new key is meant`;
+        const trust = `'orchestrator worker trust ${worker} --host-key ${shown}'`;
+        const how = worker === undefined ? `set it as ${pin}` : `${trust}, or set it as ${pin}`;
+        return `if the new key is meant: ${how}`;
+      },
     };
   }
 

@@ -81,10 +81,12 @@ test("our key stays where the operator had put it", async () => {
   await using machines = lan([keys.publicKey]);
   const host = await machines.machine("mini");
   const { provider, ...ours } = machines.operator("ours", keys);
+  assert.ok(provider.capabilities.sharesMachine, "the mode that asks is the default");
   ours.list(hostInput(host));
   const made = await provider.create(request("kite-1"));
   await provider.destroy(made.id);
-  assert.equal((await provider.create(request("kite-1", { nonce: "again" }))).state, "running");
+  const authorized = readFileSync(join(host.home, ".ssh", "authorized_keys"), "utf8");
+  assert.equal(authorized, `${keys.publicKey}\n`);
 });
 
 test("a host that is not shared keeps tmux's own socket, and the operator's session and folder are never taken", async () => {
@@ -245,7 +247,7 @@ test("each way not to get in has its own code: refused, mute, no key let in, ano
     changed.message.includes(host.hostKey()) && changed.message.includes(former),
     changed.message,
   );
-  assert.match(changed.hint ?? "", /orchestrator worker trust WORKER --host-key SHA256:/);
+  assert.match(changed.hint ?? "", /orchestrator worker trust kite-1 --host-key SHA256:/);
   await host.stop();
   host.changeHostKey("former");
   await host.start();

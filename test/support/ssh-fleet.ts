@@ -8,6 +8,7 @@ import { SshLinks } from "../../src/controller/ssh-links.ts";
 import { randomIds } from "../../src/platform/ids.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import type { Provider } from "../../src/providers/provider.ts";
+import { Book } from "../../src/providers/ssh/book.ts";
 import { sshProvider } from "../../src/providers/ssh/ssh.ts";
 import { openSshTransport } from "../../src/transport/ssh.ts";
 import type { Transport } from "../../src/transport/transport.ts";
@@ -50,14 +51,16 @@ export function operator(root: string, name: string, keys = generateClientKeys("
     config = configSchema.parse({ providers: { ssh } }).providers.ssh;
   };
   const effects = { clock: systemClock(), ids: randomIds() };
+  const book = new Book(folder, effects);
   const links = new SshLinks({
     config: () => config,
     userHome: home,
     folder,
     keys: { ...keys, path: keyPath },
     openTransport: openSshTransport,
+    workerOf: async (host) => (await book.read()).find((entry) => entry.host === host)?.name,
   });
-  const provider = sshProvider({ config: () => config, links, folder, ...effects });
+  const provider = sshProvider({ config: () => config, links, book, ...effects });
   return {
     home,
     folder,

@@ -172,8 +172,12 @@ SetEnv ${environment.map((one) => `"${one}"`).join(" ")}
     const child = spawn(
       "ip",
       [
-        ...["netns", "exec", namespace, "unshare", "--pid", "--fork", "--mount-proc"],
-        ...["--kill-child", "--", "sh", "-c", INIT, "sh", join(this.#folder, "boot_id")],
+        ...`netns exec ${namespace} unshare --pid --fork --mount-proc --kill-child --`.split(" "),
+        "sh",
+        "-c",
+        INIT,
+        "sh",
+        join(this.#folder, "boot_id"),
       ],
       { cwd: "/", stdio: ["ignore", "pipe", "ignore"], env: { PATH: process.env["PATH"] } },
     );
@@ -187,11 +191,10 @@ SetEnv ${environment.map((one) => `"${one}"`).join(" ")}
     const sshd = this.#sshd;
     this.#sshd = undefined;
     if (init === undefined) return;
-    const over = [init, sshd].map((child) =>
-      child === undefined || child.exitCode !== null || child.signalCode !== null
-        ? undefined
-        : once(child, "exit"),
-    );
+    const over = [init, sshd]
+      .filter((child) => child !== undefined)
+      .filter((child) => child.exitCode === null && child.signalCode === null)
+      .map((child) => once(child, "exit"));
     for (const pid of childrenOf(init)) kill(pid);
     await Promise.all(over);
   }

@@ -156,9 +156,8 @@ rmdir -- "$so" 2>/dev/null || :
 look
 `;
 
-/** Exit codes of TAKE and RELEASE that are answers. */
+/** Exit code of TAKE that is an answer. */
 export const CANNOT_SERVE = 31;
-export const DO_NOT_END = 32;
 
 /** What LOOK printed. Undefined when it did not arrive whole. */
 export function parseSeen(stdout: string): Seen | undefined {

@@ -35,7 +35,6 @@ export function openSshConfig(hops: readonly OpenSshHop[], knownHosts: string): 
     "GlobalKnownHostsFile none",
     "UpdateHostKeys no",
     "CheckHostIP no",
-    "HostKeyAlgorithms ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256",
     "ForwardAgent no",
     "ForwardX11 no",
     "ConnectTimeout 15",

@@ -4,7 +4,7 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Ids } from "../../platform/ids.ts";
 import type { CreateRequest, Provider, ProviderWorker } from "../provider.ts";
 import { ProviderError } from "../provider-error.ts";
-import { Book, type Entry } from "./book.ts";
+import type { Book, Entry } from "./book.ts";
 import { type Claim, LOOK, RELEASE } from "./claim.ts";
 import type { HostLinks, ScriptResult } from "./links.ts";
 import { type Look, Looks } from "./looks.ts";
@@ -13,8 +13,7 @@ import { isOf, lastLine, nameTaken, repoOf, seenIn, takeHost } from "./take.ts";
 export interface SshOptions {
   config(): SshProviderConfig;
   readonly links: HostLinks;
-  /** Private folder for the record of hosts in use. */
-  readonly folder: string;
+  readonly book: Book;
   readonly clock: Clock;
   readonly ids: Ids;
 }
@@ -32,9 +31,8 @@ const RELEASE_TIMEOUT_MS = 60_000;
  * (refused, mute, not let in, another host key, a jump host) passes as the transport's own error.
  */
 export function sshProvider(options: SshOptions): Provider {
-  const { clock, ids, links } = options;
+  const { book, clock, ids, links } = options;
   const hosts = () => options.config().hosts;
-  const book = new Book(options.folder, { clock, ids });
   const looks = new Looks({
     clock,
     look: async (host) => {
@@ -95,6 +93,7 @@ export function sshProvider(options: SshOptions): Provider {
 
     async create(request) {
       checkRequest(request);
+      if (hosts().length === 0) throw noHosts();
       const { entries, seen } = await lookAtAll();
       const named = seen
         .flatMap((look) => workersOf(look, entries))
@@ -126,6 +125,7 @@ export function sshProvider(options: SshOptions): Provider {
     },
 
     async capacity() {
+      if (hosts().length === 0) throw noHosts();
       const { entries, seen } = await lookAtAll();
       const used = new Set(entries.map(({ host }) => host));
       return seen.filter((look) => look.kind === "free" && !used.has(look.host)).length;
@@ -203,6 +203,11 @@ const isUnreadable = (look: Look): boolean => look.kind === "foreign" && look.ow
 const unreadable = (host: string) =>
   new ProviderError("unavailable", `the claim on host ${host} cannot be read`, {
     hint: "look at ~/.orchestrator/claim there",
+  });
+
+const noHosts = () =>
+  new ProviderError("rejected", "the configuration lists no host for the provider ssh", {
+    hint: "name one below providers.ssh.hosts",
   });
 
 const gone = (id: string) => new ProviderError("gone", `there is no worker ${id} on its host`);

@@ -149,12 +149,7 @@ function noHost(
     .filter(({ host }) => !tried.has(host))
     .map((look) => `host ${look.host} ${describe(look)}`);
   const why = [...refused, ...others].slice(0, 5).join("; ");
-  return new ProviderError(
-    "no_capacity",
-    seen.length === 0
-      ? "no host is listed in the configuration (providers.ssh.hosts)"
-      : `no host can be taken: ${why}`,
-  );
+  return new ProviderError("no_capacity", `no host can be taken: ${why}`);
 }
 
 const unknown = ({ host, name }: Entry, why: string, cause?: unknown): ProviderError =>
