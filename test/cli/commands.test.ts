@@ -34,6 +34,7 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "worker.exec": () => ({ code: 0, stdout: "hi\n", stderr: "", truncated: false }),
   "worker.attach": () => ({ argv: ["tmux"], env: {}, command: "tmux attach" }),
   "worker.destroy": () => WORKER,
+  "worker.trust": () => ({ trusted: "mini", fingerprint: `SHA256:${"A".repeat(43)}` }),
   status: () => ({ workers: [WORKER], runs: [RUN] }),
   "events.read": () => [event("run.status", { status: "running" })],
   async *"events.follow"() {
@@ -106,6 +107,7 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["worker", "busy", "kite-1"],
   ["worker", "exec", "kite-1", "--timeout", "5s", "--", "ls", "-la", "--json"],
   ["worker", "destroy", "kite-1"],
+  ["worker", "trust", "kite-1", "--host-key", `SHA256:${"A".repeat(43)}`],
   ["worker", "attach", "kite-1", "--print"],
   ["attach", "kite-1", "--print"],
   ["status", "kite-1"],

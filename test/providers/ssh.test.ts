@@ -1,13 +1,24 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { promisify } from "node:util";
 
 import { OrchestratorError } from "../../src/domain/errors.ts";
 import type { CreateRequest, Provider } from "../../src/providers/provider.ts";
 import { ProviderError } from "../../src/providers/provider-error.ts";
+import { TAKE, parseSeen } from "../../src/providers/ssh/claim.ts";
 import { TransportError } from "../../src/transport/transport-error.ts";
 import { assertRefuses } from "../conformance/provider.ts";
 import { generateClientKeys } from "../support/client-keys.ts";
@@ -144,6 +155,35 @@ test("two fleets on one host: one takes it, the other sees whose it is and never
     `fleet-${winner}\n`,
   );
   assert.equal(await other?.capacity(), 0);
+});
+
+test("of many that take one host at the same moment exactly one has it, every time", async () => {
+  const home = mkdtempSync(join(tmpdir(), "host-"));
+  const env = { PATH: process.env["PATH"], HOME: home };
+  const run = promisify(execFile);
+  for (let round = 0; round < 12; round += 1) {
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, async (_, index) => {
+        const id = `ssh:mini:claim-${round}${index}`;
+        const labels = [
+          id,
+          `kite-${index + 1}`,
+          `fleet-${index}`,
+          "nonce",
+          "1",
+          "yes",
+          "kite",
+          "AAAA",
+        ];
+        const { stdout } = await run("sh", ["-c", TAKE, "sh", ...labels], { env });
+        const seen = parseSeen(stdout);
+        return seen?.kind === "claimed" && seen.claim.id === id;
+      }),
+    );
+    assert.equal(answers.filter(Boolean).length, 1);
+    rmSync(join(home, ".orchestrator"), { recursive: true });
+  }
+  rmSync(home, { recursive: true });
 });
 
 test("a host that cannot be reached is unreachable and keeps its name; one taken out of the list, wiped or taken over is gone", async () => {
