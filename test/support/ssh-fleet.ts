@@ -1,4 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -13,7 +22,7 @@ import { sshProvider } from "../../src/providers/ssh/ssh.ts";
 import { openSshTransport } from "../../src/transport/ssh.ts";
 import type { Transport } from "../../src/transport/transport.ts";
 import { type ClientKeys, generateClientKeys } from "./client-keys.ts";
-import { type SshMachine, type SshMachineOptions, sshMachine } from "./ssh-machine.ts";
+import { endMachines, type SshMachine, type SshMachineOptions, sshMachine } from "./ssh-machine.ts";
 
 export type HostInput = Readonly<Record<string, unknown>> & { readonly name: string };
 
@@ -100,8 +109,12 @@ export interface Lan extends AsyncDisposable {
 }
 
 export function lan(authorizedKeys: readonly string[]): Lan {
-  const root = mkdtempSync(join(tmpdir(), "lan-"));
+  endAbandoned();
+  const root = mkdtempSync(join(tmpdir(), `lan-${SCOPE}-${process.pid}-`));
   const all: AsyncDisposable[] = [];
+  // A test that is cut off by its runner disposes of nothing.
+  const endNow = () => endMachines(root);
+  process.once("exit", endNow);
   const kept = <T extends AsyncDisposable>(one: T): T => {
     all.push(one);
     return one;
@@ -112,8 +125,21 @@ export function lan(authorizedKeys: readonly string[]): Lan {
       kept(await sshMachine({ root, name, authorizedKeys, ...options })),
     operator: (name, keys) => kept(operator(root, name, keys)),
     async [Symbol.asyncDispose]() {
+      process.off("exit", endNow);
       for (const one of all.toReversed()) await one[Symbol.asyncDispose]();
       rmSync(root, { recursive: true, force: true });
     },
   };
+}
+
+/** Process ids mean something within one pid namespace only. */
+const SCOPE = /[0-9]+/.exec(readlinkSync("/proc/self/ns/pid"))?.[0] ?? "0";
+
+/** Ends the machines of test processes that were killed: their folders carry a pid that is gone. */
+function endAbandoned(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const [, scope, pid] = /^lan-([0-9]+)-([0-9]+)-/.exec(name) ?? [];
+    if (scope === SCOPE && pid !== undefined && !existsSync(`/proc/${pid}`))
+      endMachines(join(tmpdir(), name));
+  }
 }
