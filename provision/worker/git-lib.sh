@@ -27,6 +27,13 @@ git_dir() {
   fi
 }
 
+# head_commit: the commit checked out in the clone that is the current folder, without a process; empty when it takes one to tell.
+head_commit() {
+  { read -r head_word REPLY; } 2>/dev/null <.git/HEAD || head_word='' REPLY=
+  [ "$head_word" != ref: ] || { read -r REPLY; } 2>/dev/null <".git/$REPLY" || REPLY=
+  case $REPLY in *[!0123456789abcdef]*) REPLY= ;; esac
+}
+
 # remove_dead_locks: in the clone that is the current folder: lock files that a killed git left, when no git runs there; fails when
 # there were none to remove.
 remove_dead_locks() {
@@ -53,6 +60,7 @@ fetch() {
   remove_dead_locks && fetch_once
 }
 fetch_once() {
+  new_tags=
   fetched=$(LC_ALL=C quiet_git -c fetch.output=full fetch --no-recurse-submodules --no-write-fetch-head origin 2>&1)
   fetch_code=$?
   [ -z "$fetched" ] || printf '%s\n' "$fetched"
@@ -63,6 +71,15 @@ fetch_once() {
     new_tags=$new_tags${new_tags:+$NL}"ref refs/tags/${fetched_tag##* } "
   done
   return "$fetch_code"
+}
+
+# read_fetched: whether this job has fetched already; sets new_tags as that fetch did.
+read_fetched() {
+  [ -e "${dir:?}/fetched" ] || return 1
+  new_tags=
+  while IFS= read -r fetched_tag; do
+    new_tags=$new_tags${new_tags:+$NL}$fetched_tag
+  done <"$dir/fetched"
 }
 
 # is_branch TEXT: the rules of `git check-ref-format --branch`, without a process, and without names that read as options or refs.

@@ -4,16 +4,18 @@ import { cleanText } from "../domain/text.ts";
 import { ensureCreated } from "../fleet/create.ts";
 import { runtimeOf } from "../fleet/context.ts";
 import { prepare, type PrepareOutcome, type Prepared } from "../fleet/prepare.ts";
+import { whyFull } from "../fleet/disk.ts";
 import { cleanTail, failureText } from "../fleet/failure-text.ts";
 import { rescue } from "../fleet/rescue.ts";
 import { findWorker, moveWorker, noteWorker, type Worker } from "../fleet/workers.ts";
 import type { Transport } from "../transport/transport.ts";
 import { ProviderError } from "../providers/provider-error.ts";
 import { TransportError } from "../transport/transport-error.ts";
-import { repoConfig } from "../fleet/context.ts";
+import { repoConfig, sessionName } from "../fleet/context.ts";
+import type { OpenStart } from "../provisioner/provisioner.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
-import { beginAttempt, endAttempt, lastAttempt } from "./attempts.ts";
-import { backOff, fail, giveBack, giveUpWorker, requeue } from "./drive-ends.ts";
+import { beginAttempt, endAttempt, jobOf, lastAttempt } from "./attempts.ts";
+import { backOff, fail, giveBack, giveUpWorker, LONGEST_WAIT_MS, requeue } from "./drive-ends.ts";
 import { encodeMessage, sentColumns } from "./launch.ts";
 import { moveRun, waitingMessage, type Run } from "./runs.ts";
 import { StepLog } from "./step-log.ts";
@@ -25,13 +27,13 @@ const MAX_ATTEMPTS = 4;
 /**
  * Drives a run from its worker to the intent to launch: create, connect, prepare, seed. Every step is idempotent or behind a gate on the
  * worker, so calling this again after a crash at any point goes on where it was. Ends with the run in `launched`, `finishing` or back
- * in `queued`.
+ * in `queued`. Returns the start of the launch that it intended, when that was begun ahead.
  */
 export async function drive(
   context: DispatchContext,
   run: Run,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<OpenStart | undefined> {
   const { fleet } = context;
   const workerId = run.worker_id;
   if (workerId === null)
@@ -40,30 +42,57 @@ export async function drive(
   // An attempt that was begun and not ended is taken up again under its own name: its job re-attaches.
   const attempt = attempts.open ?? attempts.last + 1;
   const steps = new StepLog(fleet, run, attempt);
+  await using begun = new AsyncDisposableStack();
   try {
     // Nothing waits for this row: whoever comes after a crash without it counts to the same number.
     if (attempts.open === undefined) steps.also(beginAttempt(context, run, attempt));
     const worker = await created(context, run, await findWorker(fleet.store.db, workerId), steps);
-    if (worker === undefined) return;
+    if (worker === undefined) return undefined;
     fleet.failpoint("before-connect");
-    const transport = await steps.measure(fleet.clock.now, "connect", () =>
+    const transport = await steps.measure(fleet.clock.monotonic, "connect", () =>
       context.connections.reach(workerId),
     );
     fleet.failpoint("after-connect");
-    const outcome = await context.limitPreparing(() =>
-      prepareRun(context, run, worker, attempt, transport, steps, signal),
-    );
+    const { outcome, ahead } = await context.limitPreparing(async () => {
+      const [prepared, opened] = await Promise.allSettled([
+        prepareRun(context, run, worker, attempt, transport, steps, signal),
+        startAhead(context, run, worker, transport),
+      ]);
+      const ahead = begun.use(opened.status === "fulfilled" ? opened.value : undefined);
+      if (prepared.status === "rejected") throw prepared.reason;
+      return { outcome: prepared.value, ahead };
+    });
     fleet.failpoint("after-prepare");
     // In order, and in one transaction when nothing comes between.
     const recorded = steps.flush();
     recorded.catch(() => {});
     await settle(context, run, worker, attempt, outcome, transport, signal);
     await recorded;
+    if (outcome.kind !== "ready") return undefined;
+    begun.move();
+    return ahead;
   } catch (error) {
     await steps.flush().catch(() => {});
     if (signal.aborted) throw error;
     await settleError(context, run, attempt, error, signal);
+    return undefined;
   }
+}
+
+/** On a worker that has the scripts, the start of the agent comes up while it is prepared, and waits for its files. */
+async function startAhead(
+  context: DispatchContext,
+  run: Run,
+  worker: Worker,
+  transport: Transport,
+): Promise<OpenStart | undefined> {
+  if (worker.allocation === "preparing") return undefined;
+  return context.fleet.provisioner.openStart(transport, {
+    epoch: run.epoch ?? worker.epoch,
+    run: run.run_id,
+    launch: run.launch + 1,
+    session: sessionName(run.repo),
+  });
 }
 
 async function created(
@@ -74,14 +103,16 @@ async function created(
 ): Promise<Worker | undefined> {
   if (worker.allocation !== "creating") return worker;
   const { fleet } = context;
-  const made = await steps.measure(fleet.clock.now, "create", () => ensureCreated(fleet, worker));
+  const made = await steps.measure(fleet.clock.monotonic, "create", () =>
+    ensureCreated(fleet, worker),
+  );
   if (made.kind === "created") return made.worker;
   await steps.flush();
   await requeue(
     context,
     run,
     `worker ${worker.name} was not created: ${made.reason}`,
-    made.foreign ? 0 : 5_000,
+    made.foreign ? 0 : LONGEST_WAIT_MS,
   );
   return undefined;
 }
@@ -103,7 +134,7 @@ async function prepareRun(
     context.seeds,
     worker,
     {
-      job: `${run.run_id}-${attempt}`,
+      job: jobOf(run, attempt),
       epoch: run.epoch ?? worker.epoch,
       runtime: runtimeOf(fleet, run.runtime),
       mode: run.mode,
@@ -163,7 +194,6 @@ async function settleFailure(
   signal: AbortSignal,
 ): Promise<void> {
   const tail = cleanTail(outcome.tail);
-  const reason = failureText(outcome);
   if (outcome.step === "idle" && outcome.code === CODE.busy) {
     const why = cleanText(outcome.fact ?? "somebody uses it", 200);
     return giveBack(context, run, worker, why);
@@ -186,7 +216,9 @@ async function settleFailure(
   if (outcome.step === "owner" && outcome.code === CODE.otherFleet) {
     return giveUpWorker(context, run, worker, "it belongs to another fleet");
   }
-  if (outcome.code === CODE.cloneFailed && attempt < MAX_ATTEMPTS - 1) {
+  const full = await whyFull(transport, worker.name);
+  const reason = full === null ? failureText(outcome) : `${full}: ${failureText(outcome)}`;
+  if (outcome.code === CODE.cloneFailed && full === null && attempt < MAX_ATTEMPTS - 1) {
     return backOff(context, run, attempt, reason, { signal });
   }
   await fail(context, run, reason, { step: outcome.step, code: outcome.code, tail });
@@ -211,7 +243,17 @@ async function settleError(
   if (isLost || error instanceof TransportError || error.code === "unreachable") {
     return giveUpThis(context, run, message);
   }
-  await fail(context, run, message, { code: error.code });
+  const full = await whyFullNow(context, run);
+  const reason = full === null ? message : `${full}: it could not be prepared`;
+  await fail(context, run, reason, { code: error.code });
+}
+
+/** What the worker's scripts could not say when they failed. */
+async function whyFullNow(context: DispatchContext, run: Run): Promise<string | null> {
+  if (run.worker_id === null) return null;
+  const transport = await context.connections.kept(run.worker_id);
+  if (transport === undefined) return null;
+  return whyFull(transport, (await findWorker(context.fleet.store.db, run.worker_id)).name);
 }
 
 async function isBeingCreated(context: DispatchContext, run: Run): Promise<boolean> {

@@ -3,7 +3,7 @@ import { OrchestratorError } from "../domain/errors.ts";
 import { runtimeOf, repoConfig, sessionName } from "../fleet/context.ts";
 import { findWorker } from "../fleet/workers.ts";
 import type { Prepared } from "../fleet/prepare.ts";
-import type { StartResult, WorkerFile } from "../provisioner/provisioner.ts";
+import type { OpenStart, StartResult, WorkerFile } from "../provisioner/provisioner.ts";
 import { hashText } from "../runtimes/fold.ts";
 import type { Encoding, LaunchPlan } from "../runtimes/runtime.ts";
 import { execScript } from "../provisioner/exec-script.ts";
@@ -35,18 +35,23 @@ export async function ensureStarted(
   context: DispatchContext,
   run: Run,
   transport: Transport,
+  ahead?: OpenStart,
 ): Promise<StartResult> {
   const { fleet } = context;
   const message = await messageOf(fleet.store.db, run.run_id, run.launch);
   const files = await launchFiles(context, run, message);
   fleet.failpoint("before-start");
-  const result = await fleet.provisioner.start(transport, {
-    epoch: run.epoch ?? 0,
-    run: run.run_id,
-    launch: run.launch,
-    session: sessionName(run.repo),
-    files,
-  });
+  const epoch = run.epoch ?? 0;
+  const fits = ahead?.launch === run.launch && ahead.epoch === epoch;
+  const result =
+    (fits ? await ahead.send(files) : null) ??
+    (await fleet.provisioner.start(transport, {
+      epoch,
+      run: run.run_id,
+      launch: run.launch,
+      session: sessionName(run.repo),
+      files,
+    }));
   fleet.failpoint("after-start");
   return result;
 }
@@ -126,7 +131,10 @@ function toFiles(
     env: { ...plan.env, ...repoEnv },
     argv: plan.argv,
     auth: run.repo,
-    message: plan.appendMessage ? argument : null,
+    message:
+      message !== null && argument !== null && plan.appendMessage
+        ? { file: argument, bytes: Buffer.byteLength(message.sent) }
+        : null,
   });
   files.push({ name: `exec-${run.launch}`, content: bytes(script), mode: 0o600 });
   return files;

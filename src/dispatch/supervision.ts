@@ -17,6 +17,8 @@ import { findRun, moveRun, type Run } from "./runs.ts";
 
 /** How often a run is looked at when nothing happens: statuses grow stale by time alone (ms). */
 const LOOK_EVERY_MS = 1_000;
+/** The same while the agent works and is heard (ms): a silence is noticed that much later. */
+const CALM_LOOK_EVERY_MS = 10_000;
 const MAX_PAUSE_MS = 15_000;
 
 /**
@@ -38,10 +40,12 @@ export class Supervision {
       changed: () => this.#nudge.nudge(),
       shown: undefined,
       quiet: false,
+      calm: false,
+      ahead: undefined,
       blockedFor: undefined,
       started: 0,
       connection: "up",
-      upSince: undefined,
+      followedSince: undefined,
       obstacle: null,
       windowDiffersSince: undefined,
       windowCorrectedUp: undefined,
@@ -80,7 +84,9 @@ export class Supervision {
         try {
           const moved = await this.#turn(run, signal);
           failures = 0;
-          if (!moved) await this.#pause(LOOK_EVERY_MS, signal);
+          if (!moved) {
+            await this.#pause(this.#attention.calm ? CALM_LOOK_EVERY_MS : LOOK_EVERY_MS, signal);
+          }
         } catch (error) {
           if (signal.aborted) return;
           failures += 1;
@@ -89,11 +95,13 @@ export class Supervision {
       }
     } finally {
       await this.#follower?.stop();
+      await this.#attention.ahead?.[Symbol.asyncDispose]();
     }
   }
 
   /** True when the run was moved, so that the next turn must not wait. */
   async #turn(run: Run, signal: AbortSignal): Promise<boolean> {
+    this.#attention.calm = false;
     switch (run.state) {
       case "driving":
         await this.#driveUntilCancelled(run, signal);
@@ -133,7 +141,11 @@ export class Supervision {
     const stop = new AbortController();
     this.#cancelDrive = stop;
     try {
-      await drive(this.#context, run, AbortSignal.any([signal, stop.signal]));
+      this.#attention.ahead = await drive(
+        this.#context,
+        run,
+        AbortSignal.any([signal, stop.signal]),
+      );
     } catch (error) {
       if (!stop.signal.aborted || signal.aborted) throw error;
     } finally {
@@ -167,17 +179,17 @@ export class Supervision {
         const run = await findRun(fleet.store.db, runId);
         if (isTerminal(run.state) || run.worker_id === null) return;
         const transport = await connections.reach(run.worker_id);
+        const began = fleet.clock.monotonic();
         this.#attention.connection = "up";
-        this.#attention.upSince = fleet.clock.monotonic();
+        this.#attention.followedSince = began;
         this.#attention.obstacle = null;
-        const began = fleet.clock.now();
         await followRun(this.#context, run, transport, this.#attention, signal);
-        pauseMs = fleet.clock.now() - began > 5_000 ? 0 : Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
+        pauseMs =
+          fleet.clock.monotonic() - began > 5_000 ? 0 : Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
       } catch (error) {
         if (signal.aborted) return;
         pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
         this.#attention.connection = "down";
-        this.#attention.upSince = undefined;
         const message = cleanText(error instanceof Error ? error.message : String(error), 300);
         const stays = error instanceof TransportError && !error.retryable;
         this.#attention.obstacle = stays ? message : null;

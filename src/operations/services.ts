@@ -1,7 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
-import type { PlanView, RunView, WorkerView } from "./views.ts";
+import type { PlanView, RunView, SentView, WorkerView } from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -33,7 +33,7 @@ export interface Orchestration {
     target: string,
     text: string,
     options: { live: boolean; requestId: string | undefined },
-  ): Promise<RunView>;
+  ): Promise<SentView>;
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
   workerCreate(repo: string): Promise<WorkerView>;

@@ -3,9 +3,10 @@ import { cleanText } from "../domain/text.ts";
 import type { ExecOptions, ExecResult, Transport } from "../transport/transport.ts";
 import { execWorker, WORKER_CODES, workerFailed, type Bundle } from "./bundle.ts";
 import type { Over, StartResult, WorkerFile } from "./provisioner.ts";
+import { tar } from "./tar.ts";
 
 /** `start` waits up to 20 s for the gate; a busy disk may take longer to sync. */
-const START_TIMEOUT_MS = 60_000;
+export const START_TIMEOUT_MS = 60_000;
 const CALL_TIMEOUT_MS = 30_000;
 /** No agent window, its program ended, or a person reads in it. */
 const NO_LIVE_PANE = 69;
@@ -30,7 +31,7 @@ export async function start(
   const { epoch, run, launch, session } = input;
   const args = [bundle.hash, String(epoch), run, String(launch), session];
   const result = await execWorker(transport, bundle, "start", args, {
-    stdin: startFrames(input.files),
+    stdin: startArchive(input.files),
     timeoutMs: START_TIMEOUT_MS,
   });
   const answer = result.code === 0 ? parseStart(result.stdout) : undefined;
@@ -38,15 +39,13 @@ export async function start(
   return answer;
 }
 
-/** What `start` reads: `FILE NAME BYTES MODE`, the bytes, and `END` after the last. */
-export function startFrames(files: readonly WorkerFile[]): Uint8Array {
-  const parts = files.flatMap(({ name, content, mode }) => {
-    if (!/^[a-z0-9][a-z0-9.-]*$/.test(name))
+/** What `start` reads: an archive of the files, with END as the last. */
+export function startArchive(files: readonly WorkerFile[]): Uint8Array {
+  for (const { name } of files) {
+    if (!/^[a-z0-9][a-z0-9.-]{0,99}$/.test(name))
       throw new OrchestratorError("internal", `${JSON.stringify(name)} is no name of a run's file`);
-    const octal = mode.toString(8).padStart(3, "0");
-    return [Buffer.from(`FILE ${name} ${content.length} ${octal}\n`), content];
-  });
-  return Buffer.concat([...parts, Buffer.from("END\n")]);
+  }
+  return tar([...files, { name: "END", content: new Uint8Array(), mode: 0o600 }]);
 }
 
 export function parseStart(stdout: string): StartResult | undefined {

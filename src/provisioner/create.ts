@@ -5,6 +5,7 @@ import { loadBundle } from "./bundle.ts";
 import * as files from "./files.ts";
 import { follow } from "./follow.ts";
 import { runJob } from "./job.ts";
+import { openStart } from "./open-start.ts";
 import { probe } from "./probe.ts";
 import type { Provisioner } from "./provisioner.ts";
 import * as work from "./work.ts";
@@ -21,6 +22,7 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     bundle: bundle.hash,
     runJob: (transport, request, onLine) => runJob(transport, bundle, request, onLine),
     start: (transport, input) => agent.start(transport, bundle, input),
+    openStart: (transport, input) => openStart(transport, bundle, input),
     follow: (transport, input) => follow(transport, bundle, input),
     payload: (transport, run, name) => agent.payload(transport, bundle, run, name),
     probe: (transport, session, launch) => probe(transport, bundle, session, launch),
@@ -40,5 +42,6 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     readJson: files.readJson,
     writeJson: files.writeJson,
     readTail: files.readTail,
+    stepLog: files.stepLog,
   };
 }

@@ -8,7 +8,7 @@ export interface ExecScript {
   /** Name of the credential file below `auth/`. */
   readonly auth: string;
   /** File below the run's folder whose exact bytes become the last argument. */
-  readonly message: string | null;
+  readonly message: { readonly file: string; readonly bytes: number } | null;
 }
 
 /** sh text with every value quoted; holds no secret. */
@@ -19,7 +19,9 @@ export function execScript(input: ExecScript): string {
   return [
     `cwd=${quoteArgument(input.cwd)}`,
     `auth=${quoteArgument(input.auth)}`,
-    ...(input.message === null ? [] : [`message=${quoteArgument(input.message)}`]),
+    ...(input.message === null
+      ? []
+      : [`message=${quoteArgument(input.message.file)}`, `bytes=${input.message.bytes}`]),
     ...exports,
     `set -- ${input.argv.map(quoteArgument).join(" ")}`,
     "",

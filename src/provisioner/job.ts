@@ -71,8 +71,11 @@ async function readJob(
     const line = parseJobLine(text, request.steps);
     if (line === undefined)
       other += `${text.slice(0, MAX_TEXT)}\n`.slice(0, Math.max(0, MAX_TEXT - other.length));
-    else if (line.kind === "end") result.end = line.code;
-    else {
+    else if (line.kind === "end") {
+      result.end = line.code;
+      // The record says that all is done: how its reader ends is not waited for.
+      if (line.code === 0) return { kind: "read", result: result.finish(request, SUCCESS) };
+    } else {
       result.take(line);
       onLine(line);
     }
@@ -83,6 +86,8 @@ async function readJob(
     throw fenced(`job ${request.job}`, other);
   return { kind: "read", result: result.finish(request, exit) };
 }
+
+const SUCCESS: ExecResult = { code: 0, signal: null, stdout: "", stderr: "", truncated: false };
 
 /** Gathers the lines of a job to its result. */
 class ResultReader {

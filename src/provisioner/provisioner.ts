@@ -75,6 +75,15 @@ export interface WorkerFile {
   readonly mode: number;
 }
 
+/** A `start` that runs on the worker already and waits for its files. */
+export interface OpenStart extends AsyncDisposable {
+  readonly epoch: number;
+  readonly run: string;
+  readonly launch: number;
+  /** As `Provisioner.start`; null when the worker could not run it, so that nothing has happened. Once only. */
+  send(files: readonly WorkerFile[]): Promise<StartResult | null>;
+}
+
 export interface ProbedWindow {
   readonly id: string;
   readonly index: number;
@@ -136,6 +145,11 @@ export interface Provisioner {
       files: readonly WorkerFile[];
     },
   ): Promise<StartResult>;
+  /** Begins a `start` whose files come later, so that neither its round trips nor its own start are waited for then. */
+  openStart(
+    transport: Transport,
+    input: { epoch: number; run: string; launch: number; session: string },
+  ): Promise<OpenStart>;
   /** First item `{file, offset}`; then raw lines with the offset after each. Ends only by loss or `close`. */
   follow(
     transport: Transport,
@@ -183,6 +197,12 @@ export interface Provisioner {
   ): Promise<boolean>;
   /** Last `maxBytes` of a file given by absolute path; null when absent. */
   readTail(transport: Transport, path: string, maxBytes: number): Promise<string | null>;
+  /** Last `maxBytes` of what a step of a job said, as it said it; null when there is no such log. */
+  stepLog(
+    transport: Transport,
+    input: { job: string; step: StepName },
+    maxBytes: number,
+  ): Promise<string | null>;
 }
 
 export interface FollowedLine {

@@ -3,7 +3,7 @@ import { gather } from "./collect.ts";
 import type { RunningCommand } from "./command.ts";
 import type { Connection } from "./log-in.ts";
 import { splitLines } from "./lines.ts";
-import type { ExecStream } from "./transport.ts";
+import type { ExecStream, StreamOptions } from "./transport.ts";
 
 const MAX_STDERR_BYTES = 64 * 1024;
 
@@ -18,7 +18,7 @@ export function execStream(
   command: RunningCommand,
   connection: Connection,
   scope: CallScope,
-  stdin: string | Uint8Array | undefined,
+  stdin: StreamOptions["stdin"],
 ): ExecStream {
   const { channel } = command;
   const stderr = gather(channel.stderr, MAX_STDERR_BYTES);
@@ -27,7 +27,9 @@ export function execStream(
     if (channel.readableLength > MAX_UNREAD_BYTES) connection.socket.destroy();
   };
   connection.socket.on("data", guard);
-  channel.end(stdin);
+  if (stdin instanceof Promise) {
+    stdin.then((bytes) => channel.end(bytes), close);
+  } else channel.end(stdin);
 
   const result = command.ended.then((end) => ({
     ...end,

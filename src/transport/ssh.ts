@@ -16,6 +16,7 @@ import type {
   ExecResult,
   ExecStream,
   OpenTransport,
+  StreamOptions,
   Transport,
 } from "./transport.ts";
 import { UPLOAD_SCRIPT, checkUploaded, uploadArguments } from "./upload.ts";
@@ -76,10 +77,7 @@ class SshTransport implements Transport {
     return this.exec(["sh", "-c", text, "sh", ...args], options);
   }
 
-  async stream(
-    argv: readonly string[],
-    options: { signal?: AbortSignal; stdin?: string | Uint8Array } = {},
-  ): Promise<ExecStream> {
+  async stream(argv: readonly string[], options: StreamOptions = {}): Promise<ExecStream> {
     const command = remoteCommand(argv);
     const scope = this.#scope(undefined, options.signal);
     const { promise, resolve, reject } = Promise.withResolvers<ExecStream>();

@@ -88,14 +88,17 @@ export interface ExecStream extends AsyncDisposable {
   close(): void;
 }
 
+export interface StreamOptions {
+  readonly signal?: AbortSignal;
+  readonly stdin?: string | Uint8Array | Promise<Uint8Array>;
+}
+
 export interface Transport extends AsyncDisposable {
   exec(argv: readonly string[], options?: ExecOptions): Promise<ExecResult>;
   /** Runs a POSIX sh script text with positional arguments ($1...). */
   script(text: string, args?: readonly string[], options?: ExecOptions): Promise<ExecResult>;
-  stream(
-    argv: readonly string[],
-    options?: { signal?: AbortSignal; stdin?: string | Uint8Array },
-  ): Promise<ExecStream>;
+  /** With a promise as its input the command starts at once, and reads it when it is there; a rejection closes the command. */
+  stream(argv: readonly string[], options?: StreamOptions): Promise<ExecStream>;
   /** Writes a file atomically (temporary name, fsync, rename) with this mode; `path` is absolute or relative to `$HOME`. */
   upload(path: string, content: Uint8Array, mode: number): Promise<void>;
   readonly connected: boolean;

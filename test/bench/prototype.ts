@@ -2,7 +2,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { userInfo } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
 import { localWorkers } from "../support/local-workers.ts";
@@ -10,6 +10,7 @@ import { timed, wallMs } from "./measure.ts";
 import type { Dispatched } from "./product.ts";
 import { BOOT_S } from "./prompt.ts";
 import type { PrototypeSettings } from "./prototype-daemon.ts";
+import { REPOSITORY } from "./repository.ts";
 
 const AGENT = join(import.meta.dirname, "prototype-agent.sh");
 
@@ -152,8 +153,10 @@ function sshConfig(root: string, key: string, port: number, style: string): stri
 function makeRemote(root: string): string {
   const work = join(root, ".seed");
   const remote = join(root, ".kite.git");
-  mkdirSync(work);
-  writeFileSync(join(work, "README.md"), "# kite\n");
+  for (const [path, content] of Object.entries(REPOSITORY)) {
+    mkdirSync(dirname(join(work, path)), { recursive: true });
+    writeFileSync(join(work, path), content);
+  }
   const git = (...args: string[]) =>
     execFileSync("git", ["-c", "user.name=T", "-c", "user.email=t@example.invalid", ...args], {
       cwd: work,

@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { killPid } from "../support/local-transport.ts";
 import { until } from "../support/wait.ts";
-import { finished, frames, linesOf, TestWorker, RUN } from "../support/worker.ts";
+import { archive, finished, linesOf, TestWorker, RUN } from "../support/worker.ts";
 
 const field = (text: string, index: number) => text.trim().split("\t")[index] ?? "";
 
@@ -99,7 +99,7 @@ test("what cannot be an argument is refused before the gate", async () => {
   assert.match(tooLong.stdout, /^unknown\trefused: the message/);
   const zero = await worker.startAgent(RUN, 2, ["exit 0"], { message: "a\0b" });
   assert.match(zero.stdout, /^unknown\trefused: the message/);
-  const nowhere = frames([{ name: "exec-3", content: "cwd='/nowhere'\nset -- true\n" }]);
+  const nowhere = archive([{ name: "exec-3", content: "cwd='/nowhere'\nset -- true\n" }]);
   const missing = await worker.run("start", worker.startArgs(RUN, 3), { stdin: nowhere });
   assert.match(missing.stdout, /^unknown\trefused: exec-3/);
   assert.deepEqual(
@@ -116,7 +116,7 @@ test("twenty that start the same launch at once make one agent", async () => {
   const starts = join(worker.root, "starts");
   const script = [`record ${starts}`, "wait /nowhere"];
   // Made once: the script must not be written again while the agent reads it.
-  const stdin = worker.agentFrames(1, script, { message: "one" });
+  const stdin = worker.agentFiles(1, script, { message: "one" });
   const answers = await Promise.all(
     Array.from({ length: 20 }, () => worker.run("start", worker.startArgs(RUN, 1), { stdin })),
   );
@@ -136,7 +136,7 @@ test("start and launch killed at any moment, then started again, make exactly on
   const rounds = 14;
   for (let launch = 1; launch <= rounds; launch += 1) {
     const script = [`record ${starts}-${launch}`, "wait /nowhere"];
-    const stdin = worker.agentFrames(launch, script, { message: "m" });
+    const stdin = worker.agentFiles(launch, script, { message: "m" });
     const victim = worker.spawn("start", worker.startArgs(RUN, launch));
     const ended = finished(victim, stdin);
     // Not a wait for something: the moment of the kill is the input of this test.
@@ -195,11 +195,12 @@ test("start refuses a lower epoch, another bundle, cut input and bad names", asy
   const fenced = await worker.startAgent(RUN, 2, ["exit 0"], { epoch: 6 });
   assert.deepEqual([fenced.code, fenced.stdout], [75, "fenced\t7\n"]);
   const other = await worker.run("start", ["other-bundle", "8", RUN, "2", "kite-dev"], {
-    stdin: "END\n",
+    stdin: archive([]),
   });
   assert.equal(other.code, 78);
-  const whole = Buffer.from(worker.agentFrames(2, ["exit 0"], { message: "abc" }));
-  for (const cut of [0, 10, whole.length - 4, whole.length - 5]) {
+  const whole = Buffer.from(worker.agentFiles(2, ["exit 0"], { message: "abc" }));
+  // The last of it: the header of END, and two blocks that say that an archive ends.
+  for (const cut of [0, 10, 512, 700, whole.length - 1_536, whole.length - 1_100]) {
     const ran = await worker.run("start", worker.startArgs(RUN, 2, 8), {
       stdin: whole.subarray(0, cut),
     });
@@ -207,7 +208,7 @@ test("start refuses a lower epoch, another bundle, cut input and bad names", asy
   }
   for (const name of ["../x", "launch-2", ".x", "events.jsonl", "A"]) {
     const ran = await worker.run("start", worker.startArgs(RUN, 2, 8), {
-      stdin: frames([{ name, content: "x" }]),
+      stdin: archive([{ name, content: "x" }]),
     });
     assert.match(ran.stdout, /^unknown\t/, name);
   }

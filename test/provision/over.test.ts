@@ -26,6 +26,18 @@ test("a launch without a gate, or with a live process, is not over", async () =>
   assert.ok(alive.includes(pid));
 });
 
+test("a gate that a loss of power left empty is of a machine that was restarted", async () => {
+  using worker = new TestWorker();
+  worker.openSession();
+  await worker.startAgent(RUN, 1, ["exit 0"]);
+  await until(() => worker.show("#{pane_dead}") === "1", { what: "the agent's end" });
+  writeFileSync(worker.path("runs", RUN, "launch-1"), "");
+  const over = "over\tthe machine was restarted\n";
+  assert.equal((await worker.run("over", [RUN, "1"])).stdout, over);
+  assert.equal((await worker.run("stop", ["test-bundle", "1", RUN, "1", "0"])).stdout, over);
+  assert.equal((await worker.startAgent(RUN, 1, ["exit 0"])).stdout, over);
+});
+
 test("a child in a session of its own keeps the launch from being over", async () => {
   using worker = new TestWorker();
   worker.openSession();

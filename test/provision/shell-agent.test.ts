@@ -12,7 +12,7 @@ async function runCommand(
 ): Promise<EventLine[]> {
   const argv = [worker.path("bin", "shell-agent")];
   const ran = await worker.run("start", worker.startArgs(RUN, launch), {
-    stdin: worker.frames(launch, argv, { message }),
+    stdin: worker.files(launch, argv, { message }),
   });
   assert.match(ran.stdout, /^(started|over)\t/, ran.stderr);
   const own = () => worker.events(RUN).filter((line) => line.launch === launch);
@@ -70,7 +70,7 @@ test("an interrupted command is reported with its code", async () => {
   using worker = new TestWorker();
   worker.openSession();
   const argv = [worker.path("bin", "shell-agent")];
-  const stdin = worker.frames(1, argv, { message: "echo ready; sleep 1000" });
+  const stdin = worker.files(1, argv, { message: "echo ready; sleep 1000" });
   await worker.run("start", worker.startArgs(RUN, 1), { stdin });
   await until(async () => (await worker.run("screen", ["kite-dev"])).stdout.includes("\nready"), {
     what: "the command",

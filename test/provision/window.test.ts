@@ -162,7 +162,7 @@ test("every tmux client of the scripts runs with -u", async () => {
     ["start", worker.startArgs(RUN, 1)],
   ];
   for (const [script, args] of calls) {
-    const stdin = script === "start" ? worker.agentFrames(1, ["hook Stop {}", "exit 0"]) : "x";
+    const stdin = script === "start" ? worker.agentFiles(1, ["hook Stop {}", "exit 0"]) : "x";
     const before = linesOf(log).length;
     await worker.run(script, args, { stdin, env });
     assert.ok(linesOf(log).length > before, script);
@@ -218,7 +218,7 @@ test("paste delivers the text bracketed and without Enter, and refuses control c
   worker.openSession();
   const out = join(worker.root, "typed");
   await worker.run("start", worker.startArgs(RUN, 1), {
-    stdin: worker.frames(1, ["sh", "-c", READER.replaceAll("'", `'\\''`), "sh", out]),
+    stdin: worker.files(1, ["sh", "-c", READER.replaceAll("'", `'\\''`), "sh", out]),
   });
   const typed = async () => (await worker.shell('cat "$1"', [out])).stdout;
   await until(() => existsSync(out), { what: "the reader" });

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { parseOver, parseStart, startFrames } from "../../src/provisioner/agent.ts";
+import { parseOver, parseStart, startArchive } from "../../src/provisioner/agent.ts";
 import { createProvisioner } from "../../src/provisioner/create.ts";
 import { execScript } from "../../src/provisioner/exec-script.ts";
 import { parseProbe } from "../../src/provisioner/probe.ts";
@@ -30,7 +30,7 @@ function launchFiles(
     env: { QUOTED: "it's $HOME" },
     argv: [FAKE_AGENT, program],
     auth: "kite",
-    message: `prompt-${launch}`,
+    message: { file: `prompt-${launch}`, bytes: Buffer.byteLength(message) },
   });
   return [
     { name: `exec-${launch}`, content: Buffer.from(exec), mode: 0o600 },
@@ -185,5 +185,5 @@ test("answers that no script gives are not taken for answers", () => {
     registry: null,
     pulseAgeMs: 3_000,
   });
-  assert.throws(() => startFrames([{ name: "../x", content: new Uint8Array(), mode: 0o600 }]));
+  assert.throws(() => startArchive([{ name: "../x", content: new Uint8Array(), mode: 0o600 }]));
 });

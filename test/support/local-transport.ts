@@ -67,7 +67,12 @@ export function localTransport(
     });
     ended.catch(() => {});
     child.stdin.on("error", () => {});
-    child.stdin.end(options.stdin);
+    if (options.stdin instanceof Promise) {
+      options.stdin.then(
+        (bytes) => child.stdin.end(bytes),
+        () => drop("closed"),
+      );
+    } else child.stdin.end(options.stdin);
     return { child, ended, lost: lost.promise, drop };
   };
 
@@ -150,7 +155,7 @@ export function localTransport(
 }
 
 interface StartOptions {
-  readonly stdin?: string | Uint8Array | undefined;
+  readonly stdin?: string | Uint8Array | Promise<Uint8Array> | undefined;
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }

@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
+import { tar } from "../../src/provisioner/tar.ts";
 import { killPid } from "./local-transport.ts";
 
 const WORKER_SCRIPTS = join(import.meta.dirname, "..", "..", "provision", "worker");
@@ -156,21 +157,21 @@ export class TestWorker implements Disposable {
     options: AgentOptions = {},
   ): Promise<Ran> {
     return this.run("start", this.startArgs(run, launch, options.epoch), {
-      stdin: this.agentFrames(launch, script, options),
+      stdin: this.agentFiles(launch, script, options),
     });
   }
 
-  agentFrames(launch: number, script: readonly string[], options: AgentOptions = {}): Uint8Array {
+  agentFiles(launch: number, script: readonly string[], options: AgentOptions = {}): Uint8Array {
     const program = join(this.root, `script-${launch}`);
     // By rename: an agent of the same launch may just be reading it.
     writeFileSync(`${program}.new`, script.map((line) => `${line}\n`).join(""));
     renameSync(`${program}.new`, program);
     const { message, env = {} } = options;
-    return this.frames(launch, [FAKE_AGENT, program], { message, env });
+    return this.files(launch, [FAKE_AGENT, program], { message, env });
   }
 
-  /** Frames for a program of the test's own. */
-  frames(
+  /** What `start` takes for a program of the test's own. */
+  files(
     launch: number,
     argv: readonly string[],
     options: {
@@ -182,11 +183,13 @@ export class TestWorker implements Disposable {
     const exec = [
       `cwd='${join(this.home, "kite")}'`,
       "auth='kite'",
-      ...(message === undefined ? [] : [`message='prompt-${launch}'`]),
+      ...(message === undefined
+        ? []
+        : [`message='prompt-${launch}'`, `bytes=${Buffer.from(message).length}`]),
       ...Object.entries(env).map(([name, value]) => `export ${name}='${value}'`),
       `set -- ${argv.map((word) => `'${word}'`).join(" ")}`,
     ];
-    return frames([
+    return archive([
       { name: `exec-${launch}`, content: `${exec.join("\n")}\n` },
       ...(message === undefined ? [] : [{ name: `prompt-${launch}`, content: message }]),
     ]);
@@ -224,15 +227,17 @@ export class TestWorker implements Disposable {
   }
 }
 
-/** Frames as `start` takes them. */
-export function frames(
+/** Files as `start` takes them. */
+export function archive(
   files: readonly { name: string; content: string | Uint8Array }[],
 ): Uint8Array {
-  const parts = files.flatMap(({ name, content }) => {
-    const bytes = Buffer.from(content);
-    return [Buffer.from(`FILE ${name} ${bytes.length} 600\n`), bytes];
-  });
-  return Buffer.concat([...parts, Buffer.from("END\n")]);
+  return tar(
+    [...files, { name: "END", content: "" }].map(({ name, content }) => ({
+      name,
+      content: Buffer.from(content),
+      mode: 0o600,
+    })),
+  );
 }
 
 /** Collects what a child prints; resolves when it has ended and its output is closed. */
