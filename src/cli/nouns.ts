@@ -31,13 +31,37 @@ export const NOUNS: readonly Noun[] = [
   },
   {
     name: "worker",
-    summary: "list, show, create, setup, busy, exec, attach, destroy",
-    load: async () => (await import("./worker.ts")).commands,
+    summary:
+      "list, show, allocate, create, setup, busy, exec, send, logs, history, attach, destroy",
+    load: async () => {
+      const [own, uses] = [await import("./worker.ts"), await import("./worker-use.ts")];
+      return [...own.commands, ...uses.commands];
+    },
+  },
+  {
+    name: "exec",
+    summary: "run a program on a worker: exec -s kite-1 -- PROGRAM",
+    load: async () => (await import("./worker-use.ts")).topCommands,
+  },
+  {
+    name: "console",
+    summary: "put your terminal into a shell on a worker",
+    load: async () => (await import("./worker-use.ts")).topCommands,
   },
   {
     name: "attach",
     summary: "put your terminal into a worker's tmux",
     load: async () => (await import("./attach.ts")).commands,
+  },
+  {
+    name: "check",
+    summary: "compare window names with the derived status, and log changes",
+    load: async () => (await import("./check.ts")).commands,
+  },
+  {
+    name: "cron",
+    summary: "install, remove, status: the check every 30 minutes",
+    load: async () => (await import("./cron.ts")).commands,
   },
   {
     name: "events",

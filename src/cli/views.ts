@@ -1,9 +1,12 @@
 import type {
+  CheckView,
   EventView,
+  HistoryView,
   PlanView,
   RunDetailView,
   RunView,
   SentView,
+  WindowSentView,
   WorkerView,
 } from "../operations/views.ts";
 
@@ -53,3 +56,6 @@ export const asPong = (value: unknown) =>
 export const asStopping = (value: unknown) => value as { readonly live_runs: number };
 export const asDiff = (value: unknown) => value as { readonly diff: string };
 export const asLogs = (value: unknown) => value as { readonly text: string };
+export const asCheck = (value: unknown) => value as CheckView;
+export const asWindowSent = (value: unknown) => value as WindowSentView;
+export const asHistory = (value: unknown) => value as readonly HistoryView[];

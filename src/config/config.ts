@@ -211,6 +211,30 @@ export const configSchema = z
       })
       .prefault({})
       .describe("How messages reach the agent"),
+    check: z
+      .strictObject({
+        log: line
+          .regex(/^(\/|~\/)./, "must be an absolute path or ~/...")
+          .default("/var/log/orchestrator-status.log")
+          .describe(
+            "Where the silent check writes; status.log in the orchestrator's folder when it cannot",
+          ),
+        parallel: z.int().min(1).max(1_000).default(32).describe("Workers looked at the same time"),
+        workerSeconds: z
+          .number()
+          .min(0.1)
+          .max(600)
+          .default(15)
+          .describe("How long one worker may take to answer before it counts as unreachable"),
+        sweepSeconds: z
+          .number()
+          .min(0.1)
+          .max(3_600)
+          .default(120)
+          .describe("How long a whole check may take; what is left by then is not looked at"),
+      })
+      .prefault({})
+      .describe("The silent check of window names"),
   })
   .describe("Sprite Orchestrator configuration");
 

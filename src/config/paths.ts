@@ -18,6 +18,12 @@ export interface HomePaths {
   /** What is known of hosts reached over SSH: their keys, and which of them are in use. */
   readonly ssh: string;
   readonly logs: string;
+  /** Where the silent check writes when its log cannot be written. */
+  readonly statusLog: string;
+  /** What that log was told last. */
+  readonly statusSeen: string;
+  /** The check as a script, for cron and other schedulers. */
+  readonly checkScript: string;
   readonly sshKey: string;
   readonly sshPublicKey: string;
 }
@@ -42,6 +48,9 @@ export function homePaths(home: string): HomePaths {
     local: below("local"),
     ssh: below("ssh"),
     logs: below("logs"),
+    statusLog: below("status.log"),
+    statusSeen: join(home, "logs", "status-seen.json"),
+    checkScript: below("check-status-silent.sh"),
     sshKey: below("id_ed25519"),
     sshPublicKey: below("id_ed25519.pub"),
   };
@@ -97,7 +106,7 @@ async function ensurePrivate(folder: string, links: "follow" | "no-links"): Prom
 /** A folder that also serves something else keeps its mode: what is secret in it is 0600 by itself. */
 async function holdsOnlyOurs(folder: string): Promise<boolean> {
   const ours =
-    /^(config\.yaml|coordination\.db|controller\.|mirrors$|local$|ssh$|logs$|id_ed25519)/;
+    /^(config\.yaml|coordination\.db|controller\.|mirrors$|local$|ssh$|logs$|id_ed25519|status\.log|check-status-silent\.sh$)/;
   return (await readdir(folder)).every((entry) => ours.test(entry));
 }
 

@@ -6,6 +6,7 @@ import { ensureKeys } from "../config/keys.ts";
 import { ensureHome, homePaths, type HomePaths } from "../config/paths.ts";
 import { ClockWatch } from "../dispatch/clock-step.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
+import { SilentCheck } from "../dispatch/check/check.ts";
 import { Dispatcher } from "../dispatch/dispatcher.ts";
 import { OrchestratorError } from "../domain/errors.ts";
 import { resolveAuth } from "../fleet/auth.ts";
@@ -115,6 +116,11 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     limitPreparing: (action) => preparing.add(action),
   };
   const dispatcher = new Dispatcher(dispatch);
+  const silentCheck = new SilentCheck(dispatch, {
+    fallback: paths.statusLog,
+    seen: paths.statusSeen,
+    userHome: options.env.userHome,
+  });
   const ending = new AbortController();
   const finished = new Promise<void>((resolve) => {
     ending.signal.addEventListener("abort", () => resolve(), { once: true });
@@ -129,6 +135,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
       dispatch,
       dispatcher,
       configSource,
+      silentCheck,
       signal: ending.signal,
       stop: () => ending.abort(new Error("asked to stop")),
     }),
@@ -144,14 +151,18 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
       await store.close();
     },
   };
+  const door = socketServer({ path: paths.socket, services, operations: OPERATIONS, logger });
   const idle = new IdleExit({
     clock,
     minutes: () =>
       options.lifetime === "serve" ? null : configSource.current.controller.idleExitMinutes,
-    isBusy: async () => (await hasLiveRun(services)) || dispatcher.liveCount > 0,
+    isBusy: async () =>
+      dispatcher.liveCount > 0 ||
+      fleet.making.size > 0 ||
+      door.working > 0 ||
+      (await hasLiveRun(services)),
     finish: () => ending.abort(new Error("idle")),
   });
-  const door = socketServer({ path: paths.socket, services, operations: OPERATIONS, logger });
   const minIdle = new MinIdle({
     fleet,
     connections,

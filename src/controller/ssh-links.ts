@@ -7,7 +7,7 @@ import { readIdentity } from "../config/identity.ts";
 import type { SshHostConfig, SshProviderConfig } from "../config/providers.ts";
 import { expandPath, readSshConfig } from "../config/ssh-config.ts";
 import { OrchestratorError } from "../domain/errors.ts";
-import type { Attachment, ProviderAddress } from "../providers/provider.ts";
+import type { OnTerminal, ProviderAddress } from "../providers/provider.ts";
 import { attachThrough } from "../providers/ssh/attach.ts";
 import type { HostLinks, ScriptResult } from "../providers/ssh/links.ts";
 import { openSshConfig, TARGET } from "../providers/ssh/openssh.ts";
@@ -86,7 +86,7 @@ export class SshLinks implements HostLinks, AsyncDisposable {
     return addressOf(await this.#wayTo(host));
   }
 
-  async attach(host: string, session: string, tmuxDir: string): Promise<Attachment> {
+  async attach(host: string, session: string, tmuxDir: string): Promise<OnTerminal> {
     const way = await this.#wayTo(host);
     const hops = await Promise.all(
       way.hops.map(async (hop) => {

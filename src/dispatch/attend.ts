@@ -7,7 +7,6 @@ import type { OpenStart } from "../provisioner/provisioner.ts";
 import { whyFull } from "../fleet/disk.ts";
 import { findWorker } from "../fleet/workers.ts";
 import type { Transport } from "../transport/transport.ts";
-import { TransportError } from "../transport/transport-error.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
 import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts";
@@ -17,6 +16,7 @@ import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } fro
 import { proveOver } from "./prove-over.ts";
 import { prepareRelaunch } from "./relaunch.ts";
 import { verifyRun } from "./verify.ts";
+import { correctWindow } from "./window.ts";
 
 /** How long the events of a worker that answers again may take to arrive (ms). */
 const CATCH_UP_MS = 5_000;
@@ -70,7 +70,7 @@ export async function attend(
     fresh.state === "blocked" &&
     attention.blockedFor === decision.reason;
   if (decision.kind === "wait" || isSaid) {
-    await correctWindow(context, fresh, verdict, attention);
+    await watchWindow(context, fresh, verdict, attention);
     attention.calm =
       fresh.state === "active" &&
       moment.receipt === "accepted" &&
@@ -319,7 +319,7 @@ export async function intendFollowUp(
 }
 
 /** The window name is a view of the status: when it keeps saying something else, it is set right and the disagreement recorded. */
-async function correctWindow(
+async function watchWindow(
   context: DispatchContext,
   run: Run,
   verdict: StatusVerdict,
@@ -341,27 +341,5 @@ async function correctWindow(
   attention.windowDiffersSince = undefined;
   attention.windowCorrectedUp = readAt;
   const transport = await context.connections.kept(run.worker_id);
-  if (transport === undefined) return;
-  try {
-    await context.fleet.provisioner.nameWindow(
-      transport,
-      sessionName(run.repo),
-      wanted,
-      verdict.reason,
-    );
-  } catch (error) {
-    if (error instanceof TransportError) return;
-    throw error;
-  }
-  await context.fleet.store.mutate(
-    async (tx) =>
-      tx.event({
-        kind: "run.window_corrected",
-        repo: run.repo,
-        run_id: run.run_id,
-        worker_id: run.worker_id ?? undefined,
-        payload: { shown: cleanText(shown, 40), wanted: `agent:${wanted}`, reason: verdict.reason },
-      }),
-    { quiet: true },
-  );
+  if (transport !== undefined) await correctWindow(context, transport, { run, shown, verdict });
 }

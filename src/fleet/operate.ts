@@ -4,6 +4,7 @@ import { quoteCommand, remoteCommand } from "../transport/quote.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, sessionName, type FleetContext } from "./context.ts";
 import { whyBusy } from "./destroy.ts";
+import type { OnTerminal } from "../providers/provider.ts";
 import type { Worker } from "./workers.ts";
 
 /** What operators do with one worker directly. */
@@ -27,15 +28,29 @@ export async function busyWorker(
   return busy === null ? { busy: false, reason: "idle" } : { busy: true, reason: busy };
 }
 
+/** Runs "$@" after a leading ~ of each word has become the worker's home folder, as a shell there would have it. */
+const WITH_TILDE = `left=$#
+while [ "$left" -gt 0 ]; do
+  word=$1
+  shift
+  case $word in "~") word=$HOME ;; "~/"*) word=$HOME/\${word#"~/"} ;; esac
+  set -- "$@" "$word"
+  left=$((left - 1))
+done
+exec "$@"`;
+
 /** Runs a program in the worker's home folder; its exit code is data. */
 export async function execOnWorker(
   connections: Connections,
   worker: Worker,
   argv: readonly string[],
-  timeoutMs: number,
+  { timeoutMs, tilde }: { readonly timeoutMs: number; readonly tilde: boolean },
 ): Promise<{ code: number | null; stdout: string; stderr: string; truncated: boolean }> {
   const transport = await connections.reach(worker.worker_id);
-  const { code, stdout, stderr, truncated } = await transport.exec(argv, { timeoutMs });
+  const hasTilde = tilde && argv.some((word) => word === "~" || word.startsWith("~/"));
+  const { code, stdout, stderr, truncated } = hasTilde
+    ? await transport.script(WITH_TILDE, argv, { timeoutMs })
+    : await transport.exec(argv, { timeoutMs });
   return { code, stdout, stderr, truncated };
 }
 
@@ -66,6 +81,24 @@ export async function trustHostKey(
   return { trusted, fingerprint };
 }
 
+/** argv and environment that put the operator's terminal into a shell on the worker. Wakes the worker. */
+export async function consoleOnWorker(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+): Promise<{ argv: string[]; env: Record<string, string>; command: string }> {
+  const provider = providerOf(context, worker.provider);
+  if (provider.consoleArgv === undefined || worker.provider_id === null) {
+    throw new OrchestratorError(
+      "invalid_input",
+      `workers of the provider ${provider.id} have no console yet`,
+      { hint: `'orchestrator worker exec ${worker.name} -- PROGRAM' runs one program there` },
+    );
+  }
+  await connections.reach(worker.worker_id);
+  return onTerminal(provider.consoleArgv(worker.provider_id));
+}
+
 /** argv and environment that put the operator's terminal into the worker's tmux. Wakes the worker. */
 export async function attachWorker(
   context: FleetContext,
@@ -91,9 +124,16 @@ export async function attachWorker(
       },
     );
   }
-  const { env, ...attachment } = await provider.attachArgv(worker.provider_id, session);
-  const { remote } = attachment;
-  const argv = remote === undefined ? attachment.argv : [...attachment.argv, remoteCommand(remote)];
+  return onTerminal(await provider.attachArgv(worker.provider_id, session));
+}
+
+function onTerminal({ env, ...place }: OnTerminal): {
+  argv: string[];
+  env: Record<string, string>;
+  command: string;
+} {
+  const { remote } = place;
+  const argv = remote === undefined ? place.argv : [...place.argv, remoteCommand(remote)];
   const assignments = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   return {
     argv: [...argv],

@@ -1,5 +1,6 @@
 import { OrchestratorError } from "../domain/errors.ts";
 import { asRunId } from "../domain/ids.ts";
+import { workerName } from "../domain/names.ts";
 import { cleanText } from "../domain/text.ts";
 import { allocate } from "./allocate.ts";
 import type { Connections } from "./connections.ts";
@@ -22,11 +23,15 @@ import type { Transport } from "../transport/transport.ts";
 /** How long one preparation may take beside the set-up script (ms). */
 const READY_TIMEOUT_MS = 60 * 60_000;
 
-/** Reserves the pool's lowest free number for a worker without a run. `nothing_available` at the cap or when the provider is full. */
+/**
+ * Reserves the pool's lowest free number for a worker without a run. `nothing_available` at the cap or when the provider is full, and
+ * `not_claimable` when that number is not the one that is wanted.
+ */
 export async function reserveIdleWorker(
   context: FleetContext,
   repo: string,
   facts: { capacity: number | null; foreignNumbers: readonly number[] },
+  wanted?: number,
 ): Promise<Worker> {
   const { provider, maxWorkers } = repoConfig(context, repo);
   const { value } = await context.store.mutate(async (tx) => {
@@ -47,6 +52,15 @@ export async function reserveIdleWorker(
         "nothing_available",
         `no worker was created for ${repo}: ${plan.reason}`,
         { retryable: true },
+      );
+    }
+    if (wanted !== undefined && wanted !== plan.number) {
+      throw new OrchestratorError(
+        "not_claimable",
+        `worker ${workerName(repo, wanted)} was not made: the next number of the pool is ${plan.name}`,
+        {
+          hint: `make ${plan.name} instead: 'orchestrator worker allocate ${repo}' says which is next`,
+        },
       );
     }
     return reserveWorker(tx, context.ids, { repo, number: plan.number, provider, runId: null });

@@ -1,3 +1,4 @@
+import { checkFleet } from "./check.ts";
 import { ping, stop } from "./control.ts";
 import { dispatchPlan, dispatchRun } from "./dispatch.ts";
 import { eventsFollow, eventsRead } from "./events.ts";
@@ -17,11 +18,14 @@ import {
   status,
   workerAttach,
   workerBusy,
+  workerConsole,
   workerCreate,
   workerDestroy,
   workerTrust,
   workerExec,
+  workerHistoryRead,
   workerList,
+  workerSend,
   workerSetup,
   workerShow,
 } from "./workers.ts";
@@ -45,8 +49,12 @@ const ALL = [
   workerBusy,
   workerExec,
   workerAttach,
+  workerConsole,
+  workerSend,
+  workerHistoryRead,
   workerDestroy,
   workerTrust,
+  checkFleet,
   status,
   eventsRead,
   eventsFollow,

@@ -1,7 +1,14 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
-import type { PlanView, RunView, SentView, WorkerView } from "./views.ts";
+import type {
+  CheckView,
+  PlanView,
+  RunView,
+  SentView,
+  WindowSentView,
+  WorkerView,
+} from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -37,13 +44,27 @@ export interface Orchestration {
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
   workerCreate(repo: string): Promise<WorkerView>;
-  workerSetup(worker: string): Promise<WorkerView>;
+  /** With `create`: makes it when it is not there, and has nothing to do when it is ready. */
+  workerSetup(worker: string, options: { readonly create: boolean }): Promise<WorkerView>;
   workerBusy(worker: string): Promise<{ busy: boolean; reason: string }>;
   workerExec(
     worker: string,
     argv: readonly string[],
-    timeoutMs: number,
+    options: { readonly timeoutMs: number; readonly tilde: boolean },
   ): Promise<{ code: number | null; stdout: string; stderr: string; truncated: boolean }>;
+  workerConsole(
+    worker: string,
+  ): Promise<{ argv: string[]; env: Record<string, string>; command: string }>;
+  workerSend(
+    worker: string,
+    window: string,
+    text: string,
+    requestId: string | undefined,
+  ): Promise<WindowSentView>;
+  check(
+    scope: { worker: string | undefined; repo: string | undefined },
+    signal: AbortSignal,
+  ): Promise<CheckView>;
   workerDestroy(worker: string): Promise<WorkerView>;
   workerTrust(
     worker: string,

@@ -62,15 +62,6 @@ export type ProviderAddress =
       readonly user: string;
     };
 
-/** What puts an operator's terminal into a worker's tmux. */
-export interface Attachment {
-  /** Runs on this machine. */
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  /** Runs on the worker; becomes one more argument of `argv`, quoted for the worker's shell. */
-  readonly remote?: readonly string[];
-}
-
 export interface Dial {
   readonly address: ProviderAddress;
   /** Host key fingerprint when the provider knows it first-hand (it made the key); null: learn at first bootstrap. */
@@ -90,7 +81,17 @@ export interface Provider {
   /** How many more workers may exist; null: no limit known. */
   capacity(): Promise<number | null>;
   /** How an operator gets into the session; for providers whose workers can be attached to. */
-  attachArgv?(id: string, session: string): Promise<Attachment>;
+  attachArgv?(id: string, session: string): Promise<OnTerminal>;
   /** Accepts a new host key that is shown on the way to the worker now, at a person's word. Gives the name of who showed it. */
   trustHostKey?(id: string, fingerprint: string): Promise<string>;
+  /** argv and environment of a shell on the worker for an operator, in which `tmux attach` finds the worker's session. */
+  consoleArgv?(id: string): OnTerminal;
+}
+
+/** A program for the operator's own terminal, on this machine. */
+export interface OnTerminal {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Runs on the worker; becomes one more argument of `argv`, quoted for the worker's shell. */
+  readonly remote?: readonly string[];
 }

@@ -32,6 +32,7 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     screen: (transport, session) => agent.screen(transport, bundle, session),
     nameWindow: (transport, session, status, reason) =>
       agent.nameWindow(transport, bundle, session, status, reason),
+    keepGuard: (transport, session) => agent.keepGuard(transport, bundle, session),
     sendKeys: (transport, session, keys) => agent.sendKeys(transport, bundle, session, keys),
     paste: (transport, session, text) => agent.paste(transport, bundle, session, text),
     save: (transport, input) => work.save(transport, bundle, input),

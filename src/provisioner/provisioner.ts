@@ -169,6 +169,8 @@ export interface Provisioner {
   ): Promise<Over>;
   screen(transport: Transport, session: string): Promise<string>;
   nameWindow(transport: Transport, session: string, status: string, reason: string): Promise<void>;
+  /** Starts the worker's guard again where it has ended. `not_found` without the session. Idempotent. */
+  keepGuard(transport: Transport, session: string): Promise<"running" | "restarted" | "opened">;
   sendKeys(transport: Transport, session: string, keys: readonly string[]): Promise<void>;
   paste(transport: Transport, session: string, text: string): Promise<void>;
   save(

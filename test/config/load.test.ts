@@ -21,6 +21,12 @@ test("a missing, empty or commented-out file is the default configuration", asyn
     providers: {
       ssh: { hosts: [], config: "~/.ssh/config", knownHosts: "~/.ssh/known_hosts" },
     },
+    check: {
+      log: "/var/log/orchestrator-status.log",
+      parallel: 32,
+      workerSeconds: 15,
+      sweepSeconds: 120,
+    },
   };
   for (const config of [missing, parse(""), parse("# nothing\n"), parse("repos:\ndefaults:\n")]) {
     assert.deepEqual({ ...config, repos: { ...config.repos } }, expected);
@@ -85,7 +91,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "zebra: 3",
     ":1:1: zebra is not a known key",
-    "known keys are repos, defaults, providers, controller, delivery",
+    "known keys are repos, defaults, providers, controller, delivery, check",
   ],
   [
     "defaults: {url: x}",
@@ -122,7 +128,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "__proto__: {}",
     ":1:1: __proto__ is not a known key",
-    "known keys are repos, defaults, providers, controller, delivery",
+    "known keys are repos, defaults, providers, controller, delivery, check",
   ],
   [
     "repos:\n  kite: {url: x}\n  kite-2: {url: y}\n",

@@ -1,4 +1,4 @@
-import type { Attachment } from "../provider.ts";
+import type { OnTerminal } from "../provider.ts";
 
 /**
  * A terminal where sshd gives none: the one here is made raw and its size is told to script(1), which makes one of its own there. The size
@@ -33,7 +33,7 @@ export interface AttachPlace {
 }
 
 /** What an operator runs here, and what that runs on the host. `ssh` is the program with its options. */
-export function attachThrough(ssh: readonly string[], place: AttachPlace): Attachment {
+export function attachThrough(ssh: readonly string[], place: AttachPlace): OnTerminal {
   const { target, session, tmuxDir, hasPty } = place;
   const where = ["env", "TMUX=", ...(tmuxDir === "" ? [] : [`TMUX_TMPDIR=${tmuxDir}`])];
   if (hasPty) {

@@ -1,4 +1,4 @@
-import type { Attachment, ProviderAddress } from "../provider.ts";
+import type { OnTerminal, ProviderAddress } from "../provider.ts";
 
 export interface ScriptResult {
   readonly code: number | null;
@@ -23,7 +23,7 @@ export interface HostLinks {
   ): Promise<ScriptResult>;
   address(host: string): Promise<ProviderAddress>;
   /** How an operator's terminal gets into the session; `tmuxDir` is empty for tmux's own place. */
-  attach(host: string, session: string, tmuxDir: string): Promise<Attachment>;
+  attach(host: string, session: string, tmuxDir: string): Promise<OnTerminal>;
   /** Accepts a new host key, on the way to the host or its own, if that very one is shown now. Gives the name of who showed it. */
   trust(host: string, fingerprint: string): Promise<string>;
 }
