@@ -26,17 +26,18 @@ export const NOUNS: readonly Noun[] = [
   },
   {
     name: "run",
-    summary: "list, show, diff, logs, wait, cancel, retry, resume",
+    summary: "list, show, diff, logs, recover, wait, cancel, retry, resume",
     load: async () => (await import("./run.ts")).commands,
   },
   {
     name: "worker",
     summary:
-      "list, show, allocate, create, setup, busy, exec, send, logs, history, attach, destroy",
-    load: async () => {
-      const [own, uses] = [await import("./worker.ts"), await import("./worker-use.ts")];
-      return [...own.commands, ...uses.commands];
-    },
+      "list, show, allocate, create, setup, busy, exec, send, logs, history, attach, cordon, drain, reset, rescue, adopt, destroy",
+    load: async () => [
+      ...(await import("./worker.ts")).commands,
+      ...(await import("./worker-use.ts")).commands,
+      ...(await import("./worker-care.ts")).commands,
+    ],
   },
   {
     name: "exec",

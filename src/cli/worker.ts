@@ -19,7 +19,7 @@ import { workerNamed } from "./run-target.ts";
 import { table } from "./table.ts";
 import { asBusy, asTrusted, asWorker, asWorkers } from "./views.ts";
 
-const workerArgument = { name: "worker", help: "the worker's name, for example kite-1" };
+export const workerArgument = { name: "worker", help: "the worker's name, for example kite-1" };
 const READ = { repeatable: true };
 
 export const commands: readonly CommandSpec[] = [
@@ -132,9 +132,8 @@ export const commands: readonly CommandSpec[] = [
   },
 ];
 
-const byName = (given: Given) => ({ worker: workerNamed(argumentOf(given, 0)) });
-
-async function showWorkerAfter(
+export const byName = (given: Given) => ({ worker: workerNamed(argumentOf(given, 0)) });
+export async function showWorkerAfter(
   context: Context,
   given: Given,
   reach: Reach,
@@ -187,7 +186,7 @@ function machineOf(worker: WorkerView): string {
   return age === null ? worker.provider_state : `${worker.provider_state} ${formatAge(age)}`;
 }
 
-function describeWorker(worker: WorkerView): string[] {
+export function describeWorker(worker: WorkerView): string[] {
   const flags = [worker.cordoned ? "cordoned" : "", worker.draining ? "draining" : ""].filter(
     Boolean,
   );

@@ -15,6 +15,7 @@ import { Connections } from "../fleet/connections.ts";
 import type { FleetContext } from "../fleet/context.ts";
 import { MinIdle } from "../fleet/min-idle.ts";
 import { Seeds } from "../fleet/prepare.ts";
+import { Retention } from "../fleet/retention.ts";
 import { Upkeep } from "../fleet/upkeep.ts";
 import { OPERATIONS } from "../operations/registry.ts";
 import type { Services } from "../operations/services.ts";
@@ -39,6 +40,9 @@ import { IdleExit } from "./idle-exit.ts";
 import { orchestration } from "./orchestration.ts";
 import { socketServer } from "./socket-server.ts";
 import { SshLinks } from "./ssh-links.ts";
+
+/** Snapshots that come into the mirrors at the same time: each is a git process that reads and writes packs. */
+const FETCHING_AT_ONCE = 4;
 
 export interface ControllerOptions {
   readonly env: Env;
@@ -109,11 +113,13 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
   const { fleet, links } = await wireFleet(options, ground, configSource, store);
   const connections = new Connections(fleet);
   const preparing = new PQueue({ concurrency: configSource.current.controller.parallel });
+  const fetching = new PQueue({ concurrency: FETCHING_AT_ONCE });
   const dispatch: DispatchContext = {
     fleet,
     connections,
     seeds: new Seeds(),
     limitPreparing: (action) => preparing.add(action),
+    limitFetching: (action) => fetching.add(action),
   };
   const dispatcher = new Dispatcher(dispatch);
   const silentCheck = new SilentCheck(dispatch, {
@@ -171,12 +177,14 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
   });
   const clockWatch = new ClockWatch(fleet);
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
+  const retention = new Retention(fleet);
   const stop = await startAll([
     resources,
     clockWatch,
     dispatcher,
     upkeep,
     minIdle,
+    retention,
     door,
     idle,
   ]).catch(async (error: unknown) => {

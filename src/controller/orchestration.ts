@@ -7,6 +7,7 @@ import type { DispatchContext } from "../dispatch/context.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 import { snapshotPool } from "../dispatch/assign.ts";
 import { findRun } from "../dispatch/runs.ts";
+import { recoverRun, snapshotsOfRun } from "../dispatch/recover.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
 import { allocate } from "../fleet/allocate.ts";
 import {
@@ -16,7 +17,12 @@ import {
   execOnWorker,
   trustHostKey,
 } from "../fleet/operate.ts";
+import { cleanText } from "../domain/text.ts";
+import { adoptWorker } from "../fleet/adopt.ts";
 import { destroyWorker } from "../fleet/destroy.ts";
+import { cordonWorker, drainWorker, uncordonWorker, untilDrained } from "../fleet/flags.ts";
+import { rescueWorker } from "../fleet/rescue-worker.ts";
+import { resetWorker } from "../fleet/reset.ts";
 import { makeReady, reserveIdleWorker, setUpAgain } from "../fleet/ready.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
 import { repoConfig } from "../fleet/context.ts";
@@ -92,6 +98,17 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       await configSource.refresh();
       return shownMessage(await sendToRun(dispatch, dispatcher, target, text, sendOptions));
     },
+    snapshots: async (runId) =>
+      (await snapshotsOfRun(dispatch, runId)).map(({ skipped, unsaved, ...snapshot }) => ({
+        ...snapshot,
+        skipped: [...skipped],
+        unsaved: [...unsaved],
+      })),
+    async recover(runId, target) {
+      await configSource.refresh();
+      const { nested, elsewhere, ...recovered } = await recoverRun(dispatch, runId, target);
+      return { ...recovered, nested: [...nested], elsewhere: [...elsewhere] };
+    },
     diff: async (runId) => diffOfRun(dispatch, await findRun(store.db, runId)),
     logs: async (runId, { lines }) => logsOfRun(dispatch, await findRun(store.db, runId), lines),
     async workerCreate(repo) {
@@ -124,6 +141,43 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       // A configuration that is broken now must not silence the check.
       await configSource.refresh().catch(() => {});
       return viewSweep(await silentCheck.sweep(scope, checkSignal));
+    },
+    async workerCordon(name) {
+      const worker = await byName(name);
+      await cordonWorker(store, worker);
+      return shownWorker(worker);
+    },
+    async workerUncordon(name) {
+      const worker = await byName(name);
+      await uncordonWorker(store, worker);
+      dispatcher.nudge();
+      return shownWorker(worker);
+    },
+    async workerDrain(name, { wait, destroy, timeoutMs }, asked) {
+      const worker = await byName(name);
+      await drainWorker(store, worker);
+      const either = AbortSignal.any([signal, asked]);
+      if (wait) await untilDrained(fleet, worker, timeoutMs, either);
+      if (destroy) await destroyWorker(fleet, connections, await byName(name));
+      return shownWorker(worker);
+    },
+    async workerReset(name) {
+      await configSource.refresh();
+      return shownWorker(await resetWorker(fleet, connections, seeds, await byName(name), signal));
+    },
+    async workerRescue(name) {
+      await configSource.refresh();
+      const rescued = await rescueWorker(fleet, connections, seeds, await byName(name), signal);
+      return {
+        ...(await shownWorker(rescued.worker)),
+        rescued_run: rescued.runId,
+        snapshot: rescued.snapshot,
+        skipped: rescued.skipped.map(({ why, path }) => cleanText(`${why} ${path}`, 300)),
+      };
+    },
+    async workerAdopt(name) {
+      await configSource.refresh();
+      return shownWorker(await adoptWorker(fleet, connections, name));
     },
     async workerDestroy(name) {
       const worker = await byName(name);

@@ -7,6 +7,7 @@ import type { OpenStart } from "../provisioner/provisioner.ts";
 import { whyFull } from "../fleet/disk.ts";
 import { findWorker } from "../fleet/workers.ts";
 import type { Transport } from "../transport/transport.ts";
+import { nudgeToCommit } from "./commit-rule.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
 import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts";
@@ -14,6 +15,7 @@ import { ensureStarted } from "./launch.ts";
 import { lookAtStart, moveToBlocked } from "./blocked.ts";
 import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } from "./runs.ts";
 import { proveOver } from "./prove-over.ts";
+import { abandonLost, lostAfterMs } from "./replace.ts";
 import { prepareRelaunch } from "./relaunch.ts";
 import { verifyRun } from "./verify.ts";
 import { correctWindow } from "./window.ts";
@@ -63,7 +65,8 @@ export async function attend(
       { quiet: true },
     );
   }
-  const moment = { ...(await look(context, fresh, verdict)), obstacle: attention.obstacle };
+  const looked = await look(context, fresh, verdict, connection);
+  const moment = { ...looked, obstacle: attention.obstacle };
   const decision = decide(moment);
   const isSaid =
     decision.kind === "block" &&
@@ -209,7 +212,12 @@ function takeAhead(attention: Attention): OpenStart | undefined {
   return ahead;
 }
 
-async function look(context: DispatchContext, run: Run, verdict: StatusVerdict): Promise<Moment> {
+async function look(
+  context: DispatchContext,
+  run: Run,
+  verdict: StatusVerdict,
+  connection: "up" | "down",
+): Promise<Moment> {
   const { store, clock, config } = context.fleet;
   const message = await messageOf(store.db, run.run_id, run.launch);
   return {
@@ -223,6 +231,8 @@ async function look(context: DispatchContext, run: Run, verdict: StatusVerdict):
     launchedAt: Math.max(run.launched_at ?? run.updated_at, message?.created_at ?? 0),
     receipt: message?.receipt ?? null,
     followUpWaits: (await waitingMessage(store.db, run.run_id)) !== undefined,
+    lostAfterMs: await lostAfterMs(context, run),
+    connected: connection === "up",
     confirmMs: config().delivery.confirmSeconds * 1_000,
     resumes: runtimeOf(context.fleet, run.runtime).capabilities.resumes,
   };
@@ -238,6 +248,8 @@ async function act(
   switch (decision.kind) {
     case "block":
       return moveToBlocked(context, run, decision.reason, decision.receipt);
+    case "abandon":
+      return abandonLost(context, run);
     case "active-again":
       await store.mutate((tx) => moveRun(tx, run, "running_again", { patch: { reason: null } }));
       return;
@@ -257,6 +269,7 @@ async function act(
       return;
     }
     case "finish":
+      if (decision.outcome === "completed" && (await nudgeToCommit(context, run))) return;
       return finishTurn(context, run, decision);
   }
 }

@@ -74,7 +74,9 @@ export async function waitingMessage(db: Db, runId: RunId): Promise<Message | un
 }
 
 export function evidenceOf(run: Run): Evidence {
-  return run.evidence === null ? NO_EVIDENCE : (JSON.parse(run.evidence) as Evidence);
+  // What was stored by an older version lacks what came since.
+  const stored = run.evidence === null ? {} : (JSON.parse(run.evidence) as Partial<Evidence>);
+  return { ...NO_EVIDENCE, ...stored };
 }
 
 export interface MoveOptions {

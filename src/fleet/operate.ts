@@ -1,10 +1,9 @@
-import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { OrchestratorError } from "../domain/errors.ts";
 import { quoteCommand, remoteCommand } from "../transport/quote.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, sessionName, type FleetContext } from "./context.ts";
-import { whyBusy } from "./destroy.ts";
 import type { OnTerminal } from "../providers/provider.ts";
+import { liveRunOf, whyBusy } from "./in-use.ts";
 import type { Worker } from "./workers.ts";
 
 /** What operators do with one worker directly. */
@@ -15,12 +14,7 @@ export async function busyWorker(
   connections: Connections,
   worker: Worker,
 ): Promise<{ busy: boolean; reason: string }> {
-  const live = await context.store.db
-    .selectFrom("runs")
-    .select("run_id")
-    .where("worker_id", "=", worker.worker_id)
-    .where("state", "not in", [...TERMINAL_RUN_STATES])
-    .executeTakeFirst();
+  const live = await liveRunOf(context.store.db, worker);
   if (live !== undefined) return { busy: true, reason: `working on ${live.run_id}` };
   if (worker.allocation !== "free") return { busy: true, reason: worker.allocation };
   const transport = await connections.reach(worker.worker_id);

@@ -4,8 +4,10 @@ import type { Store } from "../store/store.ts";
 import type {
   CheckView,
   PlanView,
+  RecoveredView,
   RunView,
   SentView,
+  SnapshotView,
   WindowSentView,
   WorkerView,
 } from "./views.ts";
@@ -41,6 +43,16 @@ export interface Orchestration {
     text: string,
     options: { live: boolean; requestId: string | undefined },
   ): Promise<SentView>;
+  snapshots(runId: string): Promise<SnapshotView[]>;
+  recover(
+    runId: string,
+    target: {
+      snapshot: "latest" | number;
+      folder: string | undefined;
+      branch: string | undefined;
+      push: boolean;
+    },
+  ): Promise<RecoveredView>;
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
   workerCreate(repo: string): Promise<WorkerView>;
@@ -65,6 +77,18 @@ export interface Orchestration {
     scope: { worker: string | undefined; repo: string | undefined },
     signal: AbortSignal,
   ): Promise<CheckView>;
+  workerCordon(worker: string): Promise<WorkerView>;
+  workerUncordon(worker: string): Promise<WorkerView>;
+  workerDrain(
+    worker: string,
+    options: { wait: boolean; destroy: boolean; timeoutMs: number | null },
+    signal: AbortSignal,
+  ): Promise<WorkerView>;
+  workerReset(worker: string): Promise<WorkerView>;
+  workerRescue(
+    worker: string,
+  ): Promise<WorkerView & { rescued_run: string; snapshot: string | null; skipped: string[] }>;
+  workerAdopt(worker: string): Promise<WorkerView>;
   workerDestroy(worker: string): Promise<WorkerView>;
   workerTrust(
     worker: string,

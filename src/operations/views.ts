@@ -139,6 +139,29 @@ export const workerView = z.object({
   created_at: z.number(),
 });
 
+export const snapshotView = z.object({
+  snapshot: z.number().describe("its number, for --snapshot"),
+  epoch: z.number(),
+  taken_at: z.number(),
+  commit: z.string().nullable(),
+  refs: z.number(),
+  skipped: z.array(z.string()).describe("left out: secrets and large files"),
+  unsaved: z.array(z.string()).describe("could not be saved"),
+});
+
+export const recoveredView = z.object({
+  run_id: z.string(),
+  snapshot: z.number(),
+  taken_at: z.number(),
+  commit: z.string().nullable(),
+  folder: z.string().nullable(),
+  branch: z.string().nullable(),
+  pushed: z.boolean(),
+  fetch: z.string().nullable().describe("command that brings the branch into a clone"),
+  nested: z.array(z.string()).describe("repositories inside that are in their places again"),
+  elsewhere: z.array(z.string()).describe("what has no place in the folder, and its ref"),
+});
+
 export const sentView = runView.extend({
   message: messageView.describe("the message that was sent, with its own receipt"),
 });
@@ -233,5 +256,7 @@ export type MessageView = z.output<typeof messageView>;
 export type RunDetailView = z.output<typeof runDetailView>;
 export type WorkerView = z.output<typeof workerView>;
 export type StatusView = z.output<typeof statusView>;
+export type SnapshotView = z.output<typeof snapshotView>;
+export type RecoveredView = z.output<typeof recoveredView>;
 export type PlanView = z.output<typeof planView>;
 export type EventView = z.output<typeof eventView>;

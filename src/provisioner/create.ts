@@ -38,6 +38,7 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     save: (transport, input) => work.save(transport, bundle, input),
     bundleRefs: (transport, input) => work.bundleRefs(transport, bundle, input),
     fingerprint: (transport, repo) => work.fingerprint(transport, bundle, repo),
+    uncommitted: (transport, repo) => work.uncommitted(transport, bundle, repo),
     report: (transport, repo, base) => work.report(transport, bundle, repo, base),
     push: (transport, repo, branch) => work.push(transport, bundle, repo, branch),
     readJson: files.readJson,

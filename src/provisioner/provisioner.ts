@@ -182,6 +182,8 @@ export interface Provisioner {
     input: { repo: string; prefix: string; have: readonly string[] },
   ): Promise<ExecStream>;
   fingerprint(transport: Transport, repo: string): Promise<string | null>;
+  /** Whether the work tree holds work that no commit has. */
+  uncommitted(transport: Transport, repo: string): Promise<boolean>;
   report(transport: Transport, repo: string, base: string): Promise<WorkReport>;
   push(
     transport: Transport,

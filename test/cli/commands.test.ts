@@ -11,7 +11,7 @@ import { EXIT_CODES, OrchestratorError, type ErrorCode } from "../../src/domain/
 import { OPERATIONS } from "../../src/operations/registry.ts";
 import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
 import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
-import { event, RUN, SENT, WORKER } from "../support/views.ts";
+import { event, RECOVERED, RUN, SENT, SNAPSHOT, WORKER } from "../support/views.ts";
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
@@ -64,6 +64,8 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "run.show": () => RUN,
   "run.wait": () => RUN,
   "run.diff": () => ({ diff: "diff --git a b\n" }),
+  "run.snapshots": () => [SNAPSHOT],
+  "run.recover": () => RECOVERED,
   "run.logs": () => ({ text: "== clone\nok\n" }),
   "run.cancel": () => ({ ...RUN, state: "cancelling" }),
   "run.retry": () => RUN,
@@ -82,6 +84,17 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   check: () => CHECK,
   "worker.destroy": () => WORKER,
   "worker.trust": () => ({ trusted: "mini", fingerprint: `SHA256:${"A".repeat(43)}` }),
+  "worker.cordon": () => ({ ...WORKER, cordoned: true }),
+  "worker.uncordon": () => WORKER,
+  "worker.drain": () => ({ ...WORKER, draining: true }),
+  "worker.reset": () => WORKER,
+  "worker.rescue": () => ({
+    ...WORKER,
+    rescued_run: "run-1",
+    snapshot: null,
+    skipped: ["secret .env"],
+  }),
+  "worker.adopt": () => WORKER,
   status: () => ({ workers: [WORKER], runs: [RUN] }),
   "events.read": () => [event("run.status", { status: "running" })],
   async *"events.follow"() {
@@ -143,6 +156,9 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["run", "wait", "run-1", "--timeout", "5m", "--until", "settled"],
   ["run", "diff", "run-1"],
   ["run", "logs", "run-1", "--lines", "10"],
+  ["run", "recover", "run-1", "--list"],
+  ["run", "recover", "run-1", "--snapshot", "7", "--to", "./rescued"],
+  ["run", "recover", "run-1", "--to", "rescued-work", "--push"],
   ["run", "cancel", "run-1"],
   ["run", "retry", "run-1", "--request-id", "r"],
   ["run", "resume", "run-1", "--command", "go on"],
@@ -163,6 +179,12 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["worker", "exec", "kite-1", "--timeout", "5s", "--", "ls", "-la", "--json"],
   ["worker", "destroy", "kite-1"],
   ["worker", "trust", "kite-1", "--host-key", `SHA256:${"A".repeat(43)}`],
+  ["worker", "cordon", "kite-1"],
+  ["worker", "uncordon", "kite-1"],
+  ["worker", "drain", "kite-1", "--wait", "--destroy", "--timeout", "2h"],
+  ["worker", "reset", "kite-1"],
+  ["worker", "rescue", "kite-1"],
+  ["worker", "adopt", "kite-1"],
   ["worker", "attach", "kite-1", "--print"],
   ["attach", "kite-1", "--print"],
   ["status", "kite-1"],
@@ -415,6 +437,9 @@ const USAGE: ReadonlyArray<readonly [readonly string[], RegExp]> = [
   [["exec", "--", "ls"], /-s is missing/],
   [["worker", "send", "kite-1", "shell"], /missing required argument 'text'/],
   [["worker", "send", "kite-1", "a b", "x"], /window: a window's name, index or id/],
+  [["run", "recover", "run-1"], /--to is missing\nhint: for example: orchestrator run recover/],
+  [["run", "recover", "run-1", "--to", "./x", "--push"], /--push goes with a branch/],
+  [["run", "recover", "run-1", "--snapshot", "first", "--to", "x"], /no whole number from 1/],
   [
     ["worker", "create"],
     /--repo is missing\nhint: for example: orchestrator worker create --repo kite/,

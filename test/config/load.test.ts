@@ -40,8 +40,10 @@ defaults:
   minIdle: 2
   env: {A: "1", B: "1"}
   auth: {kind: api-key, secret: "env:KEY"}
+  snapshots: {push: remote, keepDays: 7}
+  commitRule: {nudge: false}
 repos:
-  kite: {url: x, minIdle: 1, env: {B: "2"}}
+  kite: {url: x, minIdle: 1, env: {B: "2"}, snapshots: {everyMinutes: 0, keepDays: 1}}
   lark: {url: y}
 `);
   assert.equal(config.repos["kite"]?.provider, "ssh");
@@ -50,6 +52,15 @@ repos:
   assert.equal(config.repos["lark"]?.minIdle, 2);
   assert.equal(config.repos["lark"]?.auth?.secret, "env:KEY");
   assert.equal(config.repos["lark"]?.push, "none");
+  const built = { everyMinutes: 5, keepCount: 200 };
+  assert.deepEqual(config.repos["lark"]?.snapshots, { ...built, push: "remote", keepDays: 7 });
+  assert.deepEqual(config.repos["kite"]?.snapshots, {
+    ...built,
+    push: "remote",
+    everyMinutes: 0,
+    keepDays: 1,
+  });
+  assert.deepEqual(config.repos["kite"]?.commitRule, { minutes: 30, nudge: false });
 });
 
 test("no repo is found under a name that every object has", () => {
