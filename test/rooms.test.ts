@@ -30,6 +30,7 @@ const LIBRARY_ROOMS: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
   ora: ["cli"],
   yaml: ["config"],
+  "ssh-config": ["config"],
   undici: ["platform"],
 };
 

@@ -27,6 +27,23 @@ SO_BIN=$SO/bundles/$SO_VERSION
 [ -n "$SO_VERSION" ] && [ -d "$SO_BIN" ] || SO_BIN=${0%/*}
 case $SO_BIN in /*) ;; *) SO_BIN=$PWD/$SO_BIN ;; esac
 
+# Who took a machine that is also somebody else's wrote into its claim how this worker's processes are marked, and where its tmux
+# listens (src/providers/ssh/claim.ts). Other workers have that from their sshd.
+if [ -r "$SO/claim" ]; then
+  while IFS='=' read -r claim_key claim_value; do
+    case $claim_key in
+      id) export ORCHESTRATOR_WORKER="$claim_value" ;;
+      tmux)
+        if [ -n "$claim_value" ]; then
+          # A restart may have emptied /tmp.
+          [ -d "$claim_value" ] || mkdir -m 0700 "$claim_value" 2>/dev/null
+          export TMUX_TMPDIR="$claim_value"
+        fi
+        ;;
+    esac
+  done <"$SO/claim"
+fi
+
 # so_home: makes the folders below ~/.orchestrator, 0700.
 so_home() {
   [ -d "$SO_LOCKS" ] && return

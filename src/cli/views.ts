@@ -45,6 +45,8 @@ export const asPool = (value: unknown) => value as PoolView;
 export const asPools = (value: unknown) => value as readonly PoolView[];
 export const asBusy = (value: unknown) =>
   value as { readonly busy: boolean; readonly reason: string };
+export const asTrusted = (value: unknown) =>
+  value as { readonly trusted: string; readonly fingerprint: string };
 export const asExecuted = (value: unknown) =>
   value as {
     readonly code: number | null;

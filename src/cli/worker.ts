@@ -17,7 +17,7 @@ import {
 } from "./spec.ts";
 import { workerNamed } from "./run-target.ts";
 import { table } from "./table.ts";
-import { asBusy, asWorker, asWorkers } from "./views.ts";
+import { asBusy, asTrusted, asWorker, asWorkers } from "./views.ts";
 
 export const workerArgument = { name: "worker", help: "the worker's name, for example kite-1" };
 const READ = { repeatable: true };
@@ -109,6 +109,18 @@ export const commands: readonly CommandSpec[] = [
     run: async (context, given) => (await import("./attach.ts")).runAttach(context, given),
   },
   {
+    path: "worker trust",
+    summary: "Accept the new host key of a worker's machine, or of a jump host before it",
+    notes:
+      "Only the key that you name is accepted, and only if it is shown now. Look it up on the machine itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+    arguments: [workerArgument],
+    options: [{ name: "host-key", value: "fingerprint", help: "SHA256:... (required)" }, json],
+    examples: [
+      "orchestrator worker trust kite-1 --host-key SHA256:uNiVztksCsDhcc0u9e8BrqXmYyqDyYIYgXq5Aq0X2dM",
+    ],
+    run: runTrust,
+  },
+  {
     path: "worker destroy",
     summary:
       "Destroy a worker, after proof at that moment that its work is saved and nobody uses it",
@@ -132,6 +144,23 @@ export async function showWorkerAfter(
   const worker = asWorker(await performAt(context, reach, op, input, { repeatable }));
   if (isSet(given, "json")) printJson(context.io, worker);
   else for (const line of describeWorker(worker)) printLine(context.io, line);
+  return 0;
+}
+
+async function runTrust(context: Context, given: Given): Promise<number> {
+  const hostKey = textOf(given, "host-key");
+  if (hostKey === undefined) {
+    throw new OrchestratorError("invalid_input", "--host-key is missing", {
+      hint: "name the fingerprint that the machine's owner told you: --host-key SHA256:...",
+    });
+  }
+  const input = { ...byName(given), host_key: hostKey };
+  const answer = asTrusted(await performAt(context, "controller", "worker.trust", input));
+  if (isSet(given, "json")) printJson(context.io, answer);
+  else {
+    const { trusted, fingerprint } = answer;
+    printLine(context.io, `trusted: ${cleanLine(trusted)} may show ${cleanLine(fingerprint)}`);
+  }
   return 0;
 }
 

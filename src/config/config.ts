@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { MAX_NAME_LENGTH, splitWorkerName } from "../domain/names.ts";
+import { providersSchema } from "./providers.ts";
 
 /*
  * `~/.sprite-orchestrator/config.yaml`. Every field is described where it is declared; the JSON Schema and the
@@ -261,6 +262,7 @@ export const configSchema = z
       .default({})
       .describe("The repositories, by the name of their pool"),
     defaults: defaultsSchema.optional(),
+    providers: providersSchema,
     controller: z
       .strictObject({
         idleExitMinutes: z

@@ -51,7 +51,11 @@ export const ENV_VARIABLES: readonly EnvVariable[] = [
   { name: "ORCHESTRATOR_LAUNCH", meaning: "On a worker: the agent's launch", ours: true },
   { name: "ORCHESTRATOR_PANE", meaning: "On a worker: the agent's tmux pane", ours: true },
   { name: "ORCHESTRATOR_JOB", meaning: "On a worker: the job that a step is of", ours: true },
-  { name: "ORCHESTRATOR_WORKER", meaning: "On a local worker: its id", ours: true },
+  {
+    name: "ORCHESTRATOR_WORKER",
+    meaning: "On a worker that shares its machine: its id",
+    ours: true,
+  },
 ];
 
 export interface Override {

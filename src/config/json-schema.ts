@@ -57,13 +57,17 @@ function rowsOf(path: string, node: SchemaNode, required: boolean): string[][] {
   if (node.additionalProperties && node.additionalProperties.properties) {
     return rowsOf(`${path}.<name>`, node.additionalProperties, false);
   }
+  if (node.items?.properties) {
+    const list = { ...node, items: { type: "entry" } };
+    return [...rowsOf(path, list, required), ...rowsOf(`${path}[]`, node.items, false)];
+  }
   const value = node.default === undefined ? "–" : `\`${JSON.stringify(node.default)}\``;
   return [[`\`${path}\``, typeOf(node), required ? "required" : value, node.description ?? ""]];
 }
 
 function typeOf(node: SchemaNode): string {
   if (node.enum) return node.enum.map((value) => `\`${value}\``).join(", ");
-  if (node.items) return `list of ${typeOf(node.items)}s`;
+  if (node.items) return `list of ${typeOf(node.items)}s`.replace(/entrys$/, "entries");
   if (node.additionalProperties) return `map of ${typeOf(node.additionalProperties)}s`;
   if (node.minimum !== undefined && node.maximum !== undefined) {
     return `${node.type} ${node.minimum}–${node.maximum}`;

@@ -15,6 +15,8 @@ export interface HomePaths {
   readonly mirrors: string;
   /** Workers of this machine. */
   readonly local: string;
+  /** What is known of hosts reached over SSH: their keys, and which of them are in use. */
+  readonly ssh: string;
   readonly logs: string;
   /** Where the silent check writes when its log cannot be written. */
   readonly statusLog: string;
@@ -44,6 +46,7 @@ export function homePaths(home: string): HomePaths {
     controllerLog: below("controller.log"),
     mirrors: below("mirrors"),
     local: below("local"),
+    ssh: below("ssh"),
     logs: below("logs"),
     statusLog: below("status.log"),
     statusSeen: join(home, "logs", "status-seen.json"),
@@ -70,7 +73,7 @@ export async function ensureHome(paths: HomePaths): Promise<void> {
     throw refuse(parent, "cannot be made", error);
   });
   await ensurePrivate(paths.home, "follow");
-  for (const folder of [paths.mirrors, paths.local, paths.logs]) {
+  for (const folder of [paths.mirrors, paths.local, paths.ssh, paths.logs]) {
     await ensurePrivate(folder, "follow");
   }
   const socketFolder = dirname(paths.socket);
@@ -103,7 +106,7 @@ async function ensurePrivate(folder: string, links: "follow" | "no-links"): Prom
 /** A folder that also serves something else keeps its mode: what is secret in it is 0600 by itself. */
 async function holdsOnlyOurs(folder: string): Promise<boolean> {
   const ours =
-    /^(config\.yaml|coordination\.db|controller\.|mirrors$|local$|logs$|id_ed25519|status\.log|check-status-silent\.sh$)/;
+    /^(config\.yaml|coordination\.db|controller\.|mirrors$|local$|ssh$|logs$|id_ed25519|status\.log|check-status-silent\.sh$)/;
   return (await readdir(folder)).every((entry) => ours.test(entry));
 }
 

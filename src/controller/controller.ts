@@ -27,6 +27,8 @@ import { killingFailpoint, noFailpoint } from "../platform/failpoint.ts";
 import { fileLogger, type Logger } from "../platform/logger.ts";
 import { startAll, type Service } from "../platform/start-stop.ts";
 import { localProvider } from "../providers/local/local.ts";
+import { Book } from "../providers/ssh/book.ts";
+import { sshProvider } from "../providers/ssh/ssh.ts";
 import type { Provider } from "../providers/provider.ts";
 import { createProvisioner } from "../provisioner/create.ts";
 import { createClaudeRuntime } from "../runtimes/claude/runtime.ts";
@@ -40,6 +42,7 @@ import { ConfigSource } from "./config-source.ts";
 import { IdleExit } from "./idle-exit.ts";
 import { orchestration } from "./orchestration.ts";
 import { socketServer } from "./socket-server.ts";
+import { SshLinks } from "./ssh-links.ts";
 
 /** Snapshots that come into the mirrors at the same time: each is a git process that reads and writes packs. */
 const FETCHING_AT_ONCE = 4;
@@ -110,7 +113,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
   const { clock, ids, paths, logger } = ground;
   const configSource = await ConfigSource.open(paths.config, options.env);
   const store = await openStore({ path: paths.database, clock, ids, logger });
-  const fleet = await wireFleet(options, ground, configSource, store);
+  const { fleet, links } = await wireFleet(options, ground, configSource, store);
   const connections = new Connections(fleet);
   const preparing = new PQueue({ concurrency: configSource.current.controller.parallel });
   const fetching = new PQueue({ concurrency: FETCHING_AT_ONCE });
@@ -153,6 +156,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     start: async () => {},
     stop: async () => {
       await connections[Symbol.asyncDispose]();
+      await links[Symbol.asyncDispose]();
       await store.close();
     },
   };
@@ -213,18 +217,31 @@ async function wireFleet(
   { clock, ids, paths, logger }: Ground,
   configSource: ConfigSource,
   store: FleetContext["store"],
-): Promise<FleetContext> {
+): Promise<{ fleet: FleetContext; links: SshLinks }> {
   const { env, overrides = {} } = options;
-  const keys = await ensureKeys(paths, ids);
-  const privateKey = await readFile(keys.privateKey, "utf8");
+  const keyFiles = await ensureKeys(paths, ids);
+  const keys = {
+    privateKey: await readFile(keyFiles.privateKey, "utf8"),
+    publicKey: keyFiles.publicLine,
+  };
+  const sshConfig = () => configSource.current.providers.ssh;
+  const book = new Book(paths.ssh, { clock, ids });
+  const links = new SshLinks({
+    config: sshConfig,
+    userHome: env.userHome,
+    folder: paths.ssh,
+    keys: { ...keys, path: keyFiles.privateKey },
+    openTransport: (settings) => openSshTransport(settings),
+    workerOf: async (host) => (await book.read()).find((entry) => entry.host === host)?.name,
+  });
   const auth = {
     env,
     logger,
     credentials: new CredentialCheck({ clock, logger }),
-    digest: secretDigester(privateKey),
+    digest: secretDigester(keys.privateKey),
   };
   const failpoint = env.variable("ORCHESTRATOR_FAILPOINT");
-  return {
+  const fleet: FleetContext = {
     store,
     clock,
     ids,
@@ -234,22 +251,27 @@ async function wireFleet(
     providers:
       overrides.providers ??
       // Local workers find the tools that the operator has: toolchains of set-up scripts, and the agent's program.
-      new Map([["local", localProvider({ root: paths.local, clock, ids, path: env.path })]]),
+      new Map([
+        ["local", localProvider({ root: paths.local, clock, ids, path: env.path })],
+        ["ssh", sshProvider({ config: sshConfig, links, book, clock, ids })],
+      ]),
     runtimes:
       overrides.runtimes ??
       new Map<string, Runtime>([
         ["claude", createClaudeRuntime()],
         ["shell", createShellRuntime()],
       ]),
-    openTransport: overrides.openTransport ?? ((settings) => openSshTransport(settings)),
+    openTransport:
+      overrides.openTransport ?? ((settings) => openSshTransport(links.withRoute(settings))),
     provisioner: createProvisioner(),
-    keys: { privateKey, publicKey: keys.publicLine },
+    keys,
     making: new Set(),
     destroying: new Map(),
     mirrors: paths.mirrors,
     resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, auth),
     inspectCredential: (repo, runtime, ask) => inspectCredential(repo, runtime, ask, auth),
   };
+  return { fleet, links };
 }
 
 async function hasLiveRun({ store }: Services): Promise<boolean> {

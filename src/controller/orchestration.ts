@@ -14,7 +14,13 @@ import { findRun } from "../dispatch/runs.ts";
 import { recoverRun, snapshotsOfRun } from "../dispatch/recover.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
 import { allocate } from "../fleet/allocate.ts";
-import { attachWorker, busyWorker, consoleOnWorker, execOnWorker } from "../fleet/operate.ts";
+import {
+  attachWorker,
+  busyWorker,
+  consoleOnWorker,
+  execOnWorker,
+  trustHostKey,
+} from "../fleet/operate.ts";
 import { adoptWorker } from "../fleet/adopt.ts";
 import { destroyWorker } from "../fleet/destroy.ts";
 import { cordonWorker, drainWorker, uncordonWorker, untilDrained } from "../fleet/flags.ts";
@@ -188,6 +194,10 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       const worker = await byName(name);
       await destroyWorker(fleet, connections, worker);
       return shownWorker(worker);
+    },
+    async workerTrust(name, fingerprint) {
+      await configSource.refresh();
+      return trustHostKey(fleet, connections, await byName(name), fingerprint);
     },
     workerAttach: async (name) => attachWorker(fleet, connections, await byName(name)),
     async limitClear(limitId) {

@@ -35,6 +35,8 @@ export interface Attention extends FollowNews {
   connection: "up" | "down";
   /** Since when the events are followed over this connection (monotonic ms); undefined: not yet. */
   followedSince: number | undefined;
+  /** What keeps the connection down and does not pass by itself. */
+  obstacle: string | null;
   /** What the run was blocked for last, in the words of the facts: said once. */
   blockedFor: string | undefined;
   /** Since when the window name disagrees with the derived status (monotonic ms), if it does. */
@@ -66,7 +68,8 @@ export async function attend(
       { quiet: true },
     );
   }
-  const moment = await look(context, fresh, verdict, connection);
+  const looked = await look(context, fresh, verdict, connection);
+  const moment = { ...looked, obstacle: attention.obstacle };
   const decision = decide(moment);
   const isSaid =
     decision.kind === "block" &&

@@ -27,6 +27,8 @@ export interface Moment {
   readonly resumes: boolean;
   /** The limit that a blocked run waits for. */
   readonly limit: LimitSeen | null;
+  /** What keeps the worker from being reached and does not pass by itself: another host key, a login that is refused. */
+  readonly obstacle?: string | null;
 }
 
 export type Decision =
@@ -83,7 +85,7 @@ export function decide(moment: Moment): Decision {
     case "stale":
     case "unknown":
       return moment.now - (moment.evidence.lastAt ?? moment.launchedAt) > UNREACHABLE_AFTER_MS
-        ? block(moment, `unreachable: ${verdict.reason}`)
+        ? block(moment, `unreachable: ${moment.obstacle ?? verdict.reason}`)
         : WAIT;
   }
 }

@@ -5,6 +5,7 @@ import { cleanText } from "../domain/text.ts";
 import { isGone } from "../fleet/gone.ts";
 import { findWorker, noteWorker } from "../fleet/workers.ts";
 import { ProviderError } from "../providers/provider-error.ts";
+import { TransportError } from "../transport/transport-error.ts";
 import { Nudge } from "../platform/nudge.ts";
 import { attend, type Attention } from "./attend.ts";
 import type { DispatchContext } from "./context.ts";
@@ -51,6 +52,7 @@ export class Supervision {
       started: 0,
       connection: "up",
       followedSince: undefined,
+      obstacle: null,
       windowDiffersSince: undefined,
       windowCorrectedUp: undefined,
     };
@@ -191,6 +193,7 @@ export class Supervision {
         const began = fleet.clock.monotonic();
         this.#attention.connection = "up";
         this.#attention.followedSince = began;
+        this.#attention.obstacle = null;
         await followRun(this.#context, run, transport, this.#attention, signal);
         pauseMs =
           fleet.clock.monotonic() - began > 5_000 ? 0 : Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
@@ -199,6 +202,8 @@ export class Supervision {
         pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2 + 100);
         this.#attention.connection = "down";
         const message = cleanText(error instanceof Error ? error.message : String(error), 300);
+        const stays = error instanceof TransportError && !error.retryable;
+        this.#attention.obstacle = stays ? message : null;
         fleet.logger.warn("run.follow_failed", { run_id: runId, error: message });
         if (error instanceof ProviderError && error.failure === "gone") await this.#noteGone(runId);
       }

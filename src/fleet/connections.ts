@@ -80,8 +80,15 @@ export class Connections implements AsyncDisposable {
   async #dial(workerId: WorkerId): Promise<Transport> {
     const { store, keys, openTransport } = this.#context;
     const worker = await findWorker(store.db, workerId);
+    const address = await this.#address(worker).catch(async (error: unknown) => {
+      const lost = error instanceof OrchestratorError && error.code !== "not_found";
+      if (lost && worker.provider_id !== null) {
+        await this.#note(worker, { provider_state: "unreachable" });
+      }
+      throw error;
+    });
     const transport = openTransport({
-      ...(await this.#address(worker)),
+      ...address,
       privateKey: keys.privateKey,
       connectTimeoutMs: 15_000,
       keepaliveMs: 5_000,

@@ -1,5 +1,5 @@
 import { OrchestratorError } from "../domain/errors.ts";
-import { quoteCommand } from "../transport/quote.ts";
+import { quoteCommand, remoteCommand } from "../transport/quote.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, sessionName, type FleetContext } from "./context.ts";
 import type { OnTerminal } from "../providers/provider.ts";
@@ -48,6 +48,33 @@ export async function execOnWorker(
   return { code, stdout, stderr, truncated };
 }
 
+/** Accepts a new host key on the way to a worker, if it is that very one; what is kept open is dialled anew. */
+export async function trustHostKey(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+  fingerprint: string,
+): Promise<{ trusted: string; fingerprint: string }> {
+  const provider = providerOf(context, worker.provider);
+  if (provider.trustHostKey === undefined || worker.provider_id === null) {
+    throw new OrchestratorError(
+      "invalid_input",
+      `host keys of workers of the provider ${provider.id} are not for a person to accept`,
+    );
+  }
+  const trusted = await provider.trustHostKey(worker.provider_id, fingerprint);
+  await context.store.mutate(async (tx) => {
+    tx.event({
+      kind: "worker.host_key_trusted",
+      repo: worker.repo,
+      worker_id: worker.worker_id,
+      payload: { worker: worker.name, shown_by: trusted, host_key: fingerprint },
+    });
+  });
+  await connections.drop(worker.worker_id);
+  return { trusted, fingerprint };
+}
+
 /** argv and environment that put the operator's terminal into a shell on the worker. Wakes the worker. */
 export async function consoleOnWorker(
   context: FleetContext,
@@ -91,14 +118,16 @@ export async function attachWorker(
       },
     );
   }
-  return onTerminal(provider.attachArgv(worker.provider_id, session));
+  return onTerminal(await provider.attachArgv(worker.provider_id, session));
 }
 
-function onTerminal({ argv, env }: OnTerminal): {
+function onTerminal({ env, ...place }: OnTerminal): {
   argv: string[];
   env: Record<string, string>;
   command: string;
 } {
+  const { remote } = place;
+  const argv = remote === undefined ? place.argv : [...place.argv, remoteCommand(remote)];
   const assignments = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   return {
     argv: [...argv],

@@ -92,6 +92,10 @@ export interface Orchestration {
   ): Promise<WorkerView & { rescued_run: string; snapshot: string | null; skipped: string[] }>;
   workerAdopt(worker: string): Promise<WorkerView>;
   workerDestroy(worker: string): Promise<WorkerView>;
+  workerTrust(
+    worker: string,
+    hostKey: string,
+  ): Promise<{ readonly trusted: string; readonly fingerprint: string }>;
   workerAttach(
     worker: string,
   ): Promise<{ argv: string[]; env: Record<string, string>; command: string }>;

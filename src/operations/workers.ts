@@ -134,6 +134,24 @@ export const workerAttach = operation({
   },
 });
 
+export const workerTrust = operation({
+  id: "worker.trust",
+  summary: "Accept the new host key that a worker's machine, or a jump host before it, shows now",
+  runs: "controller",
+  access: "mutate",
+  input: byName.extend({
+    host_key: z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, "must be SHA256:..."),
+  }),
+  output: z.object({ trusted: z.string(), fingerprint: z.string() }),
+  errors: ["not_found", "needs_person", "unreachable"],
+  cli: "worker trust",
+  answer: {
+    kind: "once",
+    handle: (services, input) =>
+      orchestrationOf(services).workerTrust(input.worker, input.host_key),
+  },
+});
+
 export const workerConsole = operation({
   id: "worker.console",
   summary: "Say how to put an operator into a shell on a worker",

@@ -11,7 +11,8 @@ import type { ProviderState } from "../domain/worker.ts";
  *   A name that exists with another nonce is `name_taken`.
  * - `destroy(id)` destroys that id or nothing: a name that now belongs to another id is left alone. Destroying what is gone succeeds.
  * - Workers of another fleet are listed with their fleet id; nothing here changes them.
- * - Errors are `ProviderError`s with `retryable` and, when the service said so, `retryAfterMs`.
+ * - Errors are `ProviderError`s with `retryable` and, when the service said so, `retryAfterMs`; or what the connection to the worker's machine
+ *   said (`unreachable`, or `needs_person` for a host key that changed).
  */
 
 export interface ProviderCapabilities {
@@ -52,6 +53,13 @@ export type ProviderAddress =
       readonly name: string;
       readonly port: number;
       readonly user: string;
+    }
+  | {
+      readonly kind: "ssh-host";
+      readonly name: string;
+      readonly host: string;
+      readonly port: number;
+      readonly user: string;
     };
 
 export interface Dial {
@@ -72,8 +80,10 @@ export interface Provider {
   dial(id: string): Promise<Dial>;
   /** How many more workers may exist; null: no limit known. */
   capacity(): Promise<number | null>;
-  /** argv and environment that put an operator into the worker's tmux, for providers with `attachDirect`. */
-  attachArgv?(id: string, session: string): OnTerminal;
+  /** How an operator gets into the session; for providers whose workers can be attached to. */
+  attachArgv?(id: string, session: string): Promise<OnTerminal>;
+  /** Accepts a new host key that is shown on the way to the worker now, at a person's word. Gives the name of who showed it. */
+  trustHostKey?(id: string, fingerprint: string): Promise<string>;
   /** argv and environment of a shell on the worker for an operator, in which `tmux attach` finds the worker's session. */
   consoleArgv?(id: string): OnTerminal;
 }
@@ -82,4 +92,6 @@ export interface Provider {
 export interface OnTerminal {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Runs on the worker; becomes one more argument of `argv`, quoted for the worker's shell. */
+  readonly remote?: readonly string[];
 }

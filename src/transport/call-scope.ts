@@ -1,3 +1,4 @@
+import type { ErrorDetails } from "../domain/errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { TransportFailure } from "./transport.ts";
 import { TransportError } from "./transport-error.ts";
@@ -13,6 +14,7 @@ export class CallScope implements Disposable {
   readonly #timer = new AbortController();
   readonly #watched: (() => void)[] = [];
   #outcome: "not-started" | "unknown" = "not-started";
+  #jumpHost: string | undefined;
 
   constructor(clock: Clock, timeoutMs: number, where: string) {
     this.#where = where;
@@ -38,6 +40,11 @@ export class CallScope implements Disposable {
     this.#outcome = "not-started";
   }
 
+  /** Until told otherwise, what fails is this jump host's doing. */
+  at(jumpHost: string | undefined): void {
+    this.#jumpHost = jumpHost;
+  }
+
   /** Ends this call with `failure` when `signal` aborts. */
   watch(signal: AbortSignal | undefined, failure: TransportFailure): void {
     if (signal === undefined) return;
@@ -48,8 +55,8 @@ export class CallScope implements Disposable {
   }
 
   /** Ends the call; a later end changes nothing. */
-  end(failure: TransportFailure, cause?: unknown): void {
-    if (!this.signal.aborted) this.#ended.abort(this.#error(failure, cause));
+  end(failure: TransportFailure, cause?: unknown, said: Said = {}): void {
+    if (!this.signal.aborted) this.#ended.abort(this.#error(failure, cause, said));
     this.#settle();
   }
 
@@ -66,17 +73,39 @@ export class CallScope implements Disposable {
     for (const forget of this.#watched.splice(0)) forget();
   }
 
-  #error(failure: TransportFailure, cause: unknown): TransportError {
-    const what = WHAT[failure](this.#where, this.#timeoutMs);
+  #error(failure: TransportFailure, cause: unknown, said: Said): TransportError {
+    const jumpHost = this.#jumpHost;
+    if (jumpHost !== undefined && HOP_FAILURES.has(failure)) {
+      const message = `${WHAT[failure](jumpHost, this.#timeoutMs)}, so that ${this.#where} cannot be reached`;
+      const details = { hop: jumpHost, hop_failure: failure };
+      const options = { cause, details, hint: said.hint };
+      return new TransportError("jump_failed", this.#outcome, message, options);
+    }
+    const what = said.message ?? WHAT[failure](this.#where, this.#timeoutMs);
     const run = this.#outcome === "unknown" ? "; the command may have run" : "";
-    return new TransportError(
-      failure,
-      this.#outcome,
-      `${what}${run}`,
-      cause === undefined ? {} : { cause },
-    );
+    return new TransportError(failure, this.#outcome, `${what}${run}`, {
+      cause,
+      hint: said.hint,
+      details: said.details,
+    });
   }
 }
+
+/** What the error says beyond its kind. */
+export interface Said {
+  readonly message?: string | undefined;
+  readonly hint?: string | undefined;
+  readonly details?: ErrorDetails | undefined;
+}
+
+/** A changed key needs a person wherever it is shown; what this side ended is nobody's failure. */
+const HOP_FAILURES: ReadonlySet<TransportFailure> = new Set([
+  "refused",
+  "timeout",
+  "handshake",
+  "auth_failed",
+  "connection_lost",
+]);
 
 const WHAT: Readonly<Record<TransportFailure, (where: string, timeoutMs: number) => string>> = {
   refused: (where) => `${where} refused the connection or channel`,
@@ -84,6 +113,7 @@ const WHAT: Readonly<Record<TransportFailure, (where: string, timeoutMs: number)
   handshake: (where) => `${where} closed or broke the SSH handshake`,
   auth_failed: (where) => `${where} does not accept the controller's key`,
   host_key_changed: (where) => `${where} shows a host key that is not the pinned one`,
+  jump_failed: (where) => `the way to ${where} is closed`,
   connection_lost: (where) => `the connection to ${where} was lost`,
   closed: (where) => `the connection to ${where} was closed by this side`,
   aborted: (where) => `the call to ${where} was aborted`,

@@ -1,7 +1,7 @@
 import type { ClientChannel } from "ssh2";
 
 import type { CallScope } from "./call-scope.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "./log-in.ts";
 
 /** How a remote command ended, as the remote side said it. */
 export interface CommandEnd {

@@ -2,7 +2,7 @@ import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 
 import { OrchestratorError } from "../domain/errors.ts";
-import type { Address } from "./transport.ts";
+import type { Address, Hop } from "./transport.ts";
 
 /** Opens the byte stream that SSH runs over. Rejects when it cannot, or when `signal` aborts. */
 export type Dial = (address: Address, signal: AbortSignal) => Promise<Duplex>;
@@ -28,8 +28,17 @@ export const dialTcp: Dial = (address, signal) => {
   });
 };
 
-/** `127.0.0.1:2222` or `kite-1:22`, for messages. */
+/** `127.0.0.1:2222`, `kite-1:22` or `mini (10.0.0.5:22)`, for messages. */
 export function describeAddress(address: Address): string {
-  const host = address.kind === "tcp" ? address.host : address.name;
-  return `${host}:${address.port}`;
+  switch (address.kind) {
+    case "tcp":
+      return `${address.host}:${address.port}`;
+    case "sprite-proxy":
+      return `${address.name}:${address.port}`;
+    case "ssh-host":
+      return describeHop(address);
+  }
 }
+
+export const describeHop = ({ name, host, port }: Pick<Hop, "name" | "host" | "port">): string =>
+  name === host ? `${host}:${port}` : `${name} (${host}:${port})`;

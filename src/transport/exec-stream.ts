@@ -1,7 +1,7 @@
 import type { CallScope } from "./call-scope.ts";
 import { gather } from "./collect.ts";
 import type { RunningCommand } from "./command.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "./log-in.ts";
 import { splitLines } from "./lines.ts";
 import type { ExecStream, StreamOptions } from "./transport.ts";
 

@@ -4,10 +4,11 @@ import { type Clock, systemClock } from "../platform/clock.ts";
 import { CallScope } from "./call-scope.ts";
 import { collect } from "./collect.ts";
 import { type RunningCommand, startCommand } from "./command.ts";
-import { type Connection, connect } from "./connection.ts";
+import { connect } from "./connection.ts";
 import { type Dial, describeAddress, dialTcp } from "./dial.ts";
 import { execStream } from "./exec-stream.ts";
 import { HostKeyPin } from "./host-key.ts";
+import type { Connection } from "./log-in.ts";
 import { remoteCommand } from "./quote.ts";
 import type {
   ConnectSettings,

@@ -1,4 +1,4 @@
-import { OrchestratorError } from "../domain/errors.ts";
+import { type ErrorDetails, OrchestratorError } from "../domain/errors.ts";
 import type { TransportFailure } from "./transport.ts";
 
 /** A call that could not be kept. Code `unreachable`, or `needs_person` for a changed host key. */
@@ -12,13 +12,17 @@ export class TransportError extends OrchestratorError {
     failure: TransportFailure,
     outcome: "not-started" | "unknown",
     message: string,
-    options: { cause?: unknown; hint?: string } = {},
+    options: {
+      cause?: unknown;
+      hint?: string | undefined;
+      details?: ErrorDetails | undefined;
+    } = {},
   ) {
     const needsPerson = failure === "host_key_changed";
     super(needsPerson ? "needs_person" : "unreachable", message, {
       ...options,
       retryable: !needsPerson && failure !== "auth_failed",
-      details: { failure, outcome },
+      details: { ...options.details, failure, outcome },
     });
     this.failure = failure;
     this.outcome = outcome;

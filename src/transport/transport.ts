@@ -10,7 +10,8 @@
  * - Every call has a deadline; no promise stays pending after `close`.
  * - argv is quoted here, once; NUL in an argument is `invalid_input`. Commands start in the worker's `$HOME`.
  * - The host key is checked against the pin before authentication; another key is `host_key_changed`, never accepted.
- *   With no pin yet, `onHostKey` learns the key (first bootstrap) and decides.
+ *   With no pin yet, `onHostKey` learns the key (first bootstrap) and decides. On a route with jump hosts this holds for every hop, and
+ *   an error names the hop.
  * - Output over `maxOutputBytes` per stream is cut (`truncated: true`) while the command runs on and is drained.
  */
 
@@ -22,7 +23,41 @@ export type Address =
       readonly name: string;
       readonly port: number;
       readonly user: string;
+    }
+  /** A machine of the operator, by its name in the configuration; `ConnectSettings.route` says how to get there. */
+  | {
+      readonly kind: "ssh-host";
+      readonly name: string;
+      readonly host: string;
+      readonly port: number;
+      readonly user: string;
     };
+
+/** One SSH server on the way to a worker, the worker's own included, and how to log in there. */
+export interface Hop {
+  /** For messages: how the operator calls it. */
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  /** PEM, tried in this order. */
+  readonly privateKeys: readonly string[];
+  /** Fingerprints that it may show; empty: `onHostKey` decides. */
+  readonly hostKeys: readonly string[];
+  /** Types of the known keys (`ssh-ed25519` ...): asked for first, so that a server with several shows the known one. */
+  readonly hostKeyTypes?: readonly string[] | undefined;
+  /** Called with what was shown when it is not among `hostKeys`; accepts it by returning true. */
+  readonly onHostKey?: ((fingerprint: string, blob: Uint8Array) => boolean) | undefined;
+  /** Called with one of `hostKeys` when it was shown. */
+  readonly onKnownKey?: ((blob: Uint8Array) => void) | undefined;
+  /** Told in the hint when no key was let in. */
+  readonly howToLogIn?: string | undefined;
+  /** Told in the hint when another key is shown. */
+  readonly howToTrust?: ((fingerprint: string) => string) | undefined;
+}
+
+/** The jump hosts in order, then the worker's machine. Each one's host key is checked by itself. */
+export type Route = readonly [Hop, ...Hop[]];
 
 export interface ExecOptions {
   readonly stdin?: string | Uint8Array | undefined;
@@ -79,6 +114,8 @@ export type TransportFailure =
   | "handshake"
   | "auth_failed"
   | "host_key_changed"
+  /** A jump host could not be passed; the error's details name it and say why. */
+  | "jump_failed"
   | "connection_lost"
   | "closed"
   | "aborted";
@@ -91,6 +128,8 @@ export interface ConnectSettings {
   readonly hostKey: string | null;
   /** Called with the key seen when there is no pin; return false to refuse. */
   readonly onHostKey?: ((fingerprint: string) => boolean) | undefined;
+  /** Asked before every dial; it then replaces `privateKey`, `hostKey` and `onHostKey`, and the address is only a name. */
+  readonly route?: (() => Promise<Route>) | undefined;
   readonly connectTimeoutMs: number;
   /** Interval of keepalive probes; three missed ones end the connection. */
   readonly keepaliveMs: number;

@@ -17,6 +17,7 @@ test("the schema is plain JSON of draft 7 that refuses unknown keys everywhere",
     if (node.properties) assert.equal(node.additionalProperties, false, path);
     for (const [key, child] of Object.entries(node.properties ?? {})) walk(child, `${path}.${key}`);
     if (node.additionalProperties) walk(node.additionalProperties, `${path}.*`);
+    if (node.items) walk(node.items, `${path}[]`);
   };
   walk(schemaTree(), "config");
 });
@@ -28,6 +29,7 @@ test("every key is described where it is declared", () => {
       ...walk(child, `${path}${key}.`),
     ]),
     ...(node.additionalProperties ? walk(node.additionalProperties, `${path}<name>.`) : []),
+    ...(node.items ? walk(node.items, `${path}[].`) : []),
   ];
   assert.deepEqual(walk(schemaTree(), ""), []);
 });
@@ -40,6 +42,8 @@ test("the reference has a row for every key, with type, default and description"
     '| `repos.<name>.push` | `branch`, `none` | `"none"` | Whether the run\'s branch is pushed to the remote at the end |',
     "| `repos.<name>.flags` | list of strings | `[]` | Extra flags for the agent program, one argument each |",
     "| `repos.<name>.auth.kind` | `api-key`, `auth-token`, `oauth-token` | required | What kind of credential it is |",
+    "| `providers.ssh.hosts` | list of entries | `[]` | Machines that pools with provider ssh may take as workers, in this order |",
+    "| `providers.ssh.hosts[].jump[].host` | string | required | Alias of ~/.ssh/config, host name or address |",
     "| `controller.parallel` | integer 1–1000 | `16` | Workers prepared at the same time |",
   ]) {
     assert.ok(lines.includes(row), row);

@@ -19,6 +19,9 @@ test("a missing, empty or commented-out file is the default configuration", asyn
     controller: { idleExitMinutes: 10, parallel: 16 },
     limits: { retrySeconds: 60 },
     delivery: { confirmSeconds: 30 },
+    providers: {
+      ssh: { hosts: [], config: "~/.ssh/config", knownHosts: "~/.ssh/known_hosts" },
+    },
     check: {
       log: "/var/log/orchestrator-status.log",
       parallel: 32,
@@ -100,7 +103,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "zebra: 3",
     ":1:1: zebra is not a known key",
-    "known keys are repos, defaults, controller, limits, delivery, check",
+    "known keys are repos, defaults, providers, controller, limits, delivery, check",
   ],
   [
     "defaults: {url: x}",
@@ -137,7 +140,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "__proto__: {}",
     ":1:1: __proto__ is not a known key",
-    "known keys are repos, defaults, controller, limits, delivery, check",
+    "known keys are repos, defaults, providers, controller, limits, delivery, check",
   ],
   [
     "repos:\n  kite: {url: x}\n  kite-2: {url: y}\n",
@@ -264,6 +267,48 @@ test("each mistake is one sentence that names file, place and key, and shows no 
       text,
     );
     assert.doesNotMatch(inspect(error, { depth: 9 }), /SECRET/, text);
+  }
+});
+
+test("hosts of the provider ssh are a list, and each mistake in it has its place", async () => {
+  const { providers } = parse(
+    "providers: {ssh: {hosts: [{name: mini}, {name: B.2, jump: [{host: gate, port: 2200}], shared: false}]}}",
+  );
+  assert.deepEqual(providers.ssh.hosts, [
+    { name: "mini", shared: true },
+    { name: "B.2", jump: [{ host: "gate", port: 2200 }], shared: false },
+  ]);
+  const refused = async (host: string) =>
+    (await errorOf(() => parse(`providers:\n  ssh:\n    hosts:\n      - ${host}\n`))).message;
+  for (const [host, what] of [
+    ["{}", "4:9: providers.ssh.hosts[0].name is required"],
+    ["{name: a, prot: 1}", "4:19: providers.ssh.hosts[0].prot is not a known key"],
+    [
+      "{name: a, jump: [{host: b, hops: 1}]}",
+      "4:36: providers.ssh.hosts[0].jump[0].hops is not a known key",
+    ],
+    [
+      "{name: -oProxyCommand=x}",
+      "4:10: providers.ssh.hosts[0].name must be letters, digits, dots, dashes and underscores",
+    ],
+    [
+      "{name: a, host: user@b}",
+      "4:19: providers.ssh.hosts[0].host must be an alias, a host name or an address",
+    ],
+    [
+      "{name: a, identityFile: id}",
+      "4:19: providers.ssh.hosts[0].identityFile must be the path of a key file (absolute or ~/...)",
+    ],
+    [
+      "{name: a, hostKey: MD5:x}",
+      "4:19: providers.ssh.hosts[0].hostKey must be SHA256:... or a public key (ssh-ed25519 AAAA...)",
+    ],
+    [
+      "{name: a}\n      - {name: a}",
+      "5:10: providers.ssh.hosts[1].name is the name of another host of the list",
+    ],
+  ] as const) {
+    assert.equal(await refused(host), `config.yaml:${what}`);
   }
 });
 

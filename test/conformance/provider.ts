@@ -198,5 +198,24 @@ export function exerciseProvider(name: string, setup: () => Promise<ProviderTarg
       if (before === null) assert.equal(after, null);
       else assert.deepEqual([after, await provider.capacity()], [before - 1, before]);
     });
+
+    check(
+      "without room nothing is made, it is said, and there is room again after one went",
+      async (provider) => {
+        const made: ProviderWorker[] = [];
+        for (let room = await provider.capacity(); room !== null && room > 0;) {
+          made.push(await provider.create(request(`full-${made.length + 1}`)));
+          room = await provider.capacity();
+        }
+        const one = made[0];
+        if (one === undefined) return;
+        const before = await listed("");
+        const refused = await assertRefuses(provider.create(request("more-1")), "no_capacity");
+        assert.deepEqual([refused.code, refused.retryable], ["nothing_available", true]);
+        assert.deepEqual(await listed(""), before);
+        await provider.destroy(one.id);
+        assert.equal((await provider.create(request("more-1"))).name, "more-1");
+      },
+    );
   });
 }

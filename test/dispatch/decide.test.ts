@@ -249,3 +249,13 @@ for (const [name, facts, expected] of cases) {
     assert.equal(shown, expected);
   });
 }
+
+test("what keeps a worker from being reached is said where it does not pass by itself", () => {
+  const facts = { verdict: verdict("stale"), evidence: { ...NO_EVIDENCE, lastAt: 1 } };
+  const reasonOf = (obstacle: string | null) => {
+    const decision = decide(moment({ ...facts, obstacle }));
+    return decision.kind === "block" ? decision.reason : decision.kind;
+  };
+  assert.equal(reasonOf(null), "unreachable: because");
+  assert.equal(reasonOf("mini shows another host key"), "unreachable: mini shows another host key");
+});

@@ -216,7 +216,7 @@ test("an operator attaches to the worker's tmux without bringing their environme
   const { worker, dial } = await workers.start("kite-1");
   await using transport = connect(workers, dial);
   await transport.exec(["tmux", "new-session", "-d", "-s", "kite-dev"]);
-  const attach = workers.provider.attachArgv?.(worker.id, "kite-dev");
+  const attach = await workers.provider.attachArgv?.(worker.id, "kite-dev");
   assert.ok(attach !== undefined);
   assert.ok(attach.argv.includes("-u"), "a client without UTF-8 can end the whole server");
   // script(1) gives the client a terminal, as the operator has.
@@ -239,7 +239,9 @@ test("an operator attaches to the worker's tmux without bringing their environme
   const over = once(client, "exit");
   await transport.exec(["tmux", "detach-client", "-s", "=kite-dev"]);
   await over;
-  assert.throws(() => workers.provider.attachArgv?.("never-was", "kite-dev"), { failure: "gone" });
+  await assert.rejects(async () => workers.provider.attachArgv?.("never-was", "kite-dev"), {
+    failure: "gone",
+  });
 });
 
 test("tmux works below a folder whose path is too long for a socket", async () => {
@@ -253,7 +255,8 @@ test("tmux works below a folder whose path is too long for a socket", async () =
     await using transport = connect(workers, dial);
     await transport.exec(["tmux", "new-session", "-d", "-s", "kite-dev"]);
     outside = (await transport.script('printf %s "$TMUX_TMPDIR"')).stdout;
-    assert.equal(workers.provider.attachArgv?.(worker.id, "kite-dev").env["TMUX_TMPDIR"], outside);
+    const attach = await workers.provider.attachArgv?.(worker.id, "kite-dev");
+    assert.equal(attach?.env["TMUX_TMPDIR"], outside);
     assert.match(outside, /^\/tmp\/orchestrator-/);
     assert.ok(existsSync(outside));
   }

@@ -125,7 +125,7 @@ export function localProvider(options: LocalOptions): Provider {
 
     capacity,
 
-    attachArgv(id, session) {
+    async attachArgv(id, session) {
       const { folder, labels } = findSync(rootPath(), id);
       return {
         // -E keeps the operator's agent sockets and display out of the worker's session.
