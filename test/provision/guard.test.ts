@@ -198,7 +198,7 @@ test("the guard takes snapshots while the agent works, one more after its end, a
      mkdir -p ../.orchestrator/runs/"$1" && echo "1 kite 1 0 none" >../.orchestrator/runs/"$1"/watch`,
     [RUN],
   );
-  const started = await worker.startAgent(RUN, 1, ["wait /nowhere"]);
+  const started = await worker.startAgent(RUN, 1, [`wait ${join(worker.root, "never")}`]);
   const snapshots = () => worker.events(RUN).filter(({ event }) => event === "snapshot");
   await until(() => snapshots().length === 1, { what: "the first snapshot", timeoutMs: 30_000 });
   await worker.shell("echo work >kite/work");

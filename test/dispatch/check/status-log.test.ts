@@ -170,7 +170,7 @@ test("~/ is the person's home", async () => {
   await using home = await temporaryHome();
   const log = openStatusLog({
     wanted: "~/status.log",
-    fallback: "/nowhere",
+    fallback: "/proc/x",
     userHome: home.path,
     refusedBefore: null,
   });
