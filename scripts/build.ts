@@ -21,6 +21,7 @@ const LATER: Readonly<Record<string, string>> = {
   "config-files": "src/cli/config-files.ts",
   help: "src/cli/help.ts",
   send: "src/cli/send.ts",
+  person: "src/cli/person.ts",
   init: "src/cli/init.ts",
   repo: "src/cli/repo.ts",
   config: "src/cli/config.ts",

@@ -20,6 +20,16 @@ export const NOUNS: readonly Noun[] = [
     load: async () => (await import("./send.ts")).commands,
   },
   {
+    name: "answer",
+    summary: "answer the question an agent asks, as the operator",
+    load: async () => (await import("./person.ts")).commands,
+  },
+  {
+    name: "interrupt",
+    summary: "stop an agent's turn",
+    load: async () => (await import("./person.ts")).commands,
+  },
+  {
     name: "status",
     summary: "status of the fleet, a pool, a worker or a run",
     load: async () => (await import("./status.ts")).commands,

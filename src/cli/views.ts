@@ -1,3 +1,4 @@
+import type { AnswerView, InterruptView } from "../operations/person.ts";
 import type {
   EventView,
   PlanView,
@@ -49,3 +50,5 @@ export const asPong = (value: unknown) =>
 export const asStopping = (value: unknown) => value as { readonly live_runs: number };
 export const asDiff = (value: unknown) => value as { readonly diff: string };
 export const asLogs = (value: unknown) => value as { readonly text: string };
+export const asAnswer = (value: unknown) => value as AnswerView;
+export const asInterrupt = (value: unknown) => value as InterruptView;

@@ -2,10 +2,12 @@ import type { Orchestration, DispatchRequest } from "../operations/services.ts";
 import type { PlanView, RunView, WorkerView } from "../operations/views.ts";
 import { viewRun } from "../operations/run-views.ts";
 import { viewWorker } from "../operations/worker-views.ts";
+import { answerRun } from "../dispatch/answer.ts";
 import { cancelRun, resumeRun, retryRun, sendToRun } from "../dispatch/commands.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 import { snapshotPool } from "../dispatch/assign.ts";
+import { interruptRun } from "../dispatch/interrupt.ts";
 import { findRun } from "../dispatch/runs.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
 import { allocate } from "../fleet/allocate.ts";
@@ -72,6 +74,30 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     async send(target, text, sendOptions) {
       await configSource.refresh();
       return shownRun(await sendToRun(dispatch, dispatcher, target, text, sendOptions));
+    },
+    async answer(runId, input) {
+      const { run, question, chosen, keys, evidence } = await answerRun(
+        dispatch,
+        dispatcher,
+        runId,
+        input,
+      );
+      return {
+        run: await shownRun(run.run_id),
+        question: {
+          id: question.fingerprint,
+          kind: question.id,
+          text: [...question.text],
+          options: question.options.map((option) => ({ ...option })),
+        },
+        chosen: chosen === null ? null : { ...chosen },
+        keys: [...keys],
+        evidence,
+      };
+    },
+    async interrupt(target, by) {
+      const { run, keys, evidence } = await interruptRun(dispatch, dispatcher, target, by);
+      return { run: await shownRun(run.run_id), keys: [...keys], evidence };
     },
     diff: async (runId) => diffOfRun(dispatch, await findRun(store.db, runId)),
     logs: async (runId, { lines }) => logsOfRun(dispatch, await findRun(store.db, runId), lines),

@@ -2,6 +2,7 @@ import { ping, stop } from "./control.ts";
 import { dispatchPlan, dispatchRun } from "./dispatch.ts";
 import { eventsFollow, eventsRead } from "./events.ts";
 import type { Operation } from "./operation.ts";
+import { answerQuestion, interruptTurn } from "./person.ts";
 import {
   runCancel,
   runDiff,
@@ -37,6 +38,8 @@ const ALL = [
   runRetry,
   runResume,
   sendMessage,
+  answerQuestion,
+  interruptTurn,
   workerList,
   workerShow,
   workerCreate,

@@ -1,6 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
+import type { AnswerView, InterruptView } from "./person.ts";
 import type { PlanView, RunView, WorkerView } from "./views.ts";
 
 /** What handlers of store-only operations need. */
@@ -22,6 +23,13 @@ export interface DispatchRequest {
   readonly resumes: string | undefined;
 }
 
+export interface AnswerInput {
+  readonly choice: string | undefined;
+  readonly because: string | undefined;
+  readonly question: string | undefined;
+  readonly by: string;
+}
+
 /** What the controller does for the doors; implemented by `dispatch/` and `fleet/`, wired in `controller/`. */
 export interface Orchestration {
   plan(request: { repo: string; worker: string | undefined }): Promise<PlanView>;
@@ -34,6 +42,8 @@ export interface Orchestration {
     text: string,
     options: { live: boolean; requestId: string | undefined },
   ): Promise<RunView>;
+  answer(runId: string, input: AnswerInput): Promise<AnswerView>;
+  interrupt(target: string, by: string): Promise<InterruptView>;
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
   workerCreate(repo: string): Promise<WorkerView>;

@@ -14,6 +14,22 @@ import { event, RUN, WORKER } from "../support/views.ts";
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
+const ANSWERED = {
+  run: RUN,
+  question: {
+    id: "0123456789ab",
+    kind: "permission",
+    text: ["Bash command", "touch made"],
+    options: [
+      { number: 1, label: "Yes", role: "allow" },
+      { number: 2, label: "No", role: "deny" },
+    ],
+  },
+  chosen: null,
+  keys: [],
+  evidence: null,
+};
+
 const ANSWERS: Readonly<Record<string, Handler>> = {
   dispatch: () => ({ run: RUN, replayed: false }),
   "dispatch.plan": () => PLAN,
@@ -26,6 +42,8 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "run.retry": () => RUN,
   "run.resume": () => RUN,
   send: () => RUN,
+  "run.answer": () => ANSWERED,
+  "run.interrupt": () => ({ run: RUN, keys: ["Escape"], evidence: "registry: idle" }),
   "worker.list": () => [WORKER],
   "worker.show": () => WORKER,
   "worker.create": () => WORKER,
@@ -99,6 +117,8 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["run", "retry", "run-1", "--request-id", "r"],
   ["run", "resume", "run-1", "--command", "go on"],
   ["send", "kite-1", "--command", "x", "--live", "--request-id", "r"],
+  ["answer", "run-1", "deny", "--because", "no", "--question", "0123456789ab"],
+  ["interrupt", "kite-1"],
   ["worker", "list", "--repo", "kite", "--all"],
   ["worker", "show", "kite-1"],
   ["worker", "create", "--repo", "kite"],
@@ -261,6 +281,8 @@ test("wrong names are refused with exit code 2, one clear line, before a control
     (name) => ["run", "show", "--", name],
     (name) => ["run", "cancel", "--", name],
     (name) => ["status", "--", name],
+    (name) => ["answer", "--", name],
+    (name) => ["interrupt", "--", name],
     (name) => ["worker", "show", "--", name],
     (name) => ["worker", "create", "--repo", name],
     (name) => ["attach", "--", name],
@@ -345,4 +367,23 @@ test("help is there for every command, with examples that are commands themselve
 test("the version is printed without a controller", async () => {
   const { code, out, calls } = await asked(["--version"]);
   assert.deepEqual([code, out, calls], [0, "0.1.0\n", []]);
+});
+
+test("a refused answer shows the screen that was not identified, cleaned", async () => {
+  const screen = "Pay now?\n❯ 1. Yes\u001b[2J\u202e";
+  const handlers = {
+    "run.answer": () => {
+      throw new OrchestratorError("needs_person", "no key was pressed", { details: { screen } });
+    },
+  };
+  const { code, out, err } = await asked(["answer", "run-1", "allow"], {}, handlers);
+  assert.deepEqual([code, out], [8, ""]);
+  assert.equal(err, "| Pay now?\n| ❯ 1. Yes\nerror: no key was pressed\n");
+});
+
+test("an open question is shown with its options and what to type", async () => {
+  const { code, out, calls } = await asked(["answer", "run-1"]);
+  assert.equal(code, 0);
+  assert.match(out, /\| touch made\n {2}1 {2}Yes \(allow\)\n {2}2 {2}No \(deny\)\nanswer it with/);
+  assert.match(JSON.stringify(calls[0]?.input), /"by":"[^"]+@[^"]+"/);
 });
