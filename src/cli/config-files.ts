@@ -8,8 +8,8 @@ import { CREDENTIAL_VARIABLES, type InitFacts, type InitResult } from "../config
 import { configJsonSchema, configReference, environmentReference } from "../config/json-schema.ts";
 import { ensureKeys } from "../config/keys.ts";
 import { ensureHome } from "../config/paths.ts";
-import { showReference } from "../config/secrets.ts";
-import type { Config, RepoConfig, RepoInput } from "../config/config.ts";
+import { showReference, showWebhook } from "../config/secrets.ts";
+import type { AlertConfig, Config, RepoConfig, RepoInput } from "../config/config.ts";
 import type { Context } from "./context.ts";
 
 /*
@@ -30,7 +30,13 @@ export async function shownConfig(context: Context): Promise<Config> {
   const repos = Object.entries(config.repos).map(
     ([name, repo]) => [name, shownRepo(repo)] as const,
   );
-  return { ...config, repos: Object.fromEntries(repos) };
+  return { ...config, repos: Object.fromEntries(repos), alerts: config.alerts.map(shownAlert) };
+}
+
+/** The address of a webhook may be all it takes to post there. */
+function shownAlert(alert: AlertConfig): AlertConfig {
+  if (alert.webhook === undefined) return alert;
+  return { ...alert, webhook: showWebhook(alert.webhook) };
 }
 
 function shownRepo(repo: RepoConfig): RepoConfig {

@@ -57,6 +57,7 @@ function rowsOf(path: string, node: SchemaNode, required: boolean): string[][] {
   if (node.additionalProperties && node.additionalProperties.properties) {
     return rowsOf(`${path}.<name>`, node.additionalProperties, false);
   }
+  if (node.items?.properties) return rowsOf(`${path}[]`, node.items, false);
   const value = node.default === undefined ? "–" : `\`${JSON.stringify(node.default)}\``;
   return [[`\`${path}\``, typeOf(node), required ? "required" : value, node.description ?? ""]];
 }

@@ -30,6 +30,7 @@ import { holdExclusive } from "../store/lock.ts";
 import { openStore } from "../store/open.ts";
 import { openSshTransport } from "../transport/ssh.ts";
 import type { OpenTransport } from "../transport/transport.ts";
+import { Alerts } from "./alerts/alerts.ts";
 import { ConfigSource } from "./config-source.ts";
 import { IdleExit } from "./idle-exit.ts";
 import { orchestration } from "./orchestration.ts";
@@ -154,7 +155,15 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     poolFacts: (repo) => dispatcher.poolFacts(repo),
   });
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
-  const stop = await startAll([resources, dispatcher, upkeep, minIdle, door, idle]).catch(
+  const alerts = new Alerts({
+    store,
+    clock,
+    ids,
+    logger,
+    config: () => configSource.current,
+    senders: { env: options.env, logger },
+  });
+  const stop = await startAll([resources, alerts, dispatcher, upkeep, minIdle, door, idle]).catch(
     async (error: unknown) => {
       await store.close();
       throw error;

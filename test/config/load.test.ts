@@ -18,6 +18,7 @@ test("a missing, empty or commented-out file is the default configuration", asyn
     repos: {},
     controller: { idleExitMinutes: 10, parallel: 16 },
     delivery: { confirmSeconds: 30 },
+    alerts: [],
   };
   for (const config of [missing, parse(""), parse("# nothing\n"), parse("repos:\ndefaults:\n")]) {
     assert.deepEqual({ ...config, repos: { ...config.repos } }, expected);
@@ -82,7 +83,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "zebra: 3",
     ":1:1: zebra is not a known key",
-    "known keys are repos, defaults, controller, delivery",
+    "known keys are repos, defaults, controller, delivery, alerts",
   ],
   [
     "defaults: {url: x}",
@@ -119,7 +120,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "__proto__: {}",
     ":1:1: __proto__ is not a known key",
-    "known keys are repos, defaults, controller, delivery",
+    "known keys are repos, defaults, controller, delivery, alerts",
   ],
   [
     "repos:\n  kite: {url: x}\n  kite-2: {url: y}\n",
