@@ -22,6 +22,7 @@ const LATER: Readonly<Record<string, string>> = {
   help: "src/cli/help.ts",
   send: "src/cli/send.ts",
   person: "src/cli/person.ts",
+  watch: "src/cli/watch.ts",
   init: "src/cli/init.ts",
   repo: "src/cli/repo.ts",
   config: "src/cli/config.ts",

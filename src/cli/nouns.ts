@@ -35,6 +35,11 @@ export const NOUNS: readonly Noun[] = [
     load: async () => (await import("./status.ts")).commands,
   },
   {
+    name: "watch",
+    summary: "watch the fleet as it changes",
+    load: async () => (await import("./watch.ts")).commands,
+  },
+  {
     name: "run",
     summary: "list, show, diff, logs, wait, cancel, retry, resume",
     load: async () => (await import("./run.ts")).commands,

@@ -144,7 +144,19 @@ const LINES: ReadonlyArray<readonly string[]> = [
     "--limit",
     "9",
   ],
-  ["events", "--follow", "--after", "7", "--run", "run-1", "--repo", "kite", "--kind", "run."],
+  [
+    "events",
+    "--follow",
+    "--new",
+    "--after",
+    "7",
+    "--run",
+    "run-1",
+    "--repo",
+    "kite",
+    "--kind",
+    "run.",
+  ],
   ["ping"],
 ];
 
