@@ -65,6 +65,17 @@ export const NOUNS: readonly Noun[] = [
     load: async () => (await import("./init.ts")).commands,
   },
   {
+    name: "doctor",
+    summary: "look at every prerequisite, and prove that it works",
+    load: async () => (await import("./doctor.ts")).commands,
+  },
+  {
+    name: "doctor-trial",
+    summary: "the proof of doctor, in a process of its own",
+    hidden: true,
+    load: async () => (await import("./doctor.ts")).commands,
+  },
+  {
     name: "repo",
     summary: "add, list, remove",
     load: async () => (await import("./repo.ts")).commands,
