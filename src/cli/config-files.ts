@@ -50,6 +50,11 @@ function shownRepo(repo: RepoConfig): RepoConfig {
   };
 }
 
+/** Names of the configured repos. */
+export async function repoNames(context: Context): Promise<readonly string[]> {
+  return Object.keys((await loadConfig(context.paths.config, context.env)).repos);
+}
+
 export async function addRepoTo(
   context: Context,
   name: string,

@@ -100,4 +100,15 @@ export const NOUNS: readonly Noun[] = [
     summary: "ask whether the controller answers",
     load: async () => (await import("./control.ts")).commands,
   },
+  {
+    name: "completion",
+    summary: "completion script for bash, zsh or fish",
+    load: async () => (await import("./completion.ts")).commands,
+  },
+  {
+    name: "complete-words",
+    summary: "what may come next on a command line",
+    hidden: true,
+    load: async () => (await import("./completion.ts")).commands,
+  },
 ];

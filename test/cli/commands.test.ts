@@ -347,14 +347,49 @@ test("wrong command lines are told what is wrong, with a suggestion or an exampl
     const { code, err, calls, out } = await asked(argv);
     assert.equal(code, 2, argv.join(" "));
     assert.match(argv.includes("--json") ? out : err, message, argv.join(" "));
+    assert.match(argv.includes("--json") ? out : err, /hint/, `${argv.join(" ")}: the next step`);
     assert.deepEqual(calls, []);
   }
+});
+
+/** Words of a line as a shell reads them; only what examples need. */
+const wordsOf = (line: string): string[] =>
+  [...line.matchAll(/'([^']*)'|"([^"]*)"|([^\s'"]+)/g)].map(([, a, b, c]) => a ?? b ?? c ?? "");
+
+test("every command has a summary and examples, and every example is a command line that means it", async () => {
+  const { readCarefully } = await import("../../src/cli/help.ts");
+  let walked = 0;
+  for (const noun of NOUNS) {
+    assert.match(noun.summary, /^\S.{8,}$/, noun.name);
+    const specs = await noun.load();
+    for (const spec of specs.filter(({ path }) => path.split(" ")[0] === noun.name)) {
+      assert.match(spec.summary, /^[A-Z].{15,}[^.]$/, spec.path);
+      for (const field of [...(spec.options ?? []), ...(spec.arguments ?? [])])
+        assert.match(field.help, /^\S.{3,}/, `${spec.path} ${field.name}`);
+      for (const example of spec.examples) {
+        const inner = /\$\((orchestrator[^)]*)\)/.exec(example)?.[1];
+        const part =
+          inner ?? example.split(/ [|>] /).find((text) => text.startsWith("orchestrator"));
+        const [program, ...words] = wordsOf(part ?? "");
+        assert.equal(program, "orchestrator", example);
+        const given = words[0]?.startsWith("-") === true ? ["dispatch", ...words] : words;
+        const reading = readCarefully(given, NOUNS, specs);
+        assert.ok(reading.kind === "run", example);
+        assert.equal(reading.spec.path, spec.path, example);
+        walked += 1;
+      }
+    }
+  }
+  assert.ok(walked > 50, `${walked} examples`);
 });
 
 test("help is there for every command, with examples that are commands themselves", async () => {
   const top = await asked(["--help"]);
   assert.equal(top.code, 0);
-  for (const noun of NOUNS) assert.match(top.out, new RegExp(`^ {2}${noun.name}\\b`, "m"));
+  for (const noun of NOUNS) {
+    const shown = new RegExp(`^ {2}${noun.name}\\b(?!-)`, "m").test(top.out);
+    assert.equal(shown, noun.hidden !== true, noun.name);
+  }
   for (const spec of await allSpecs()) {
     const { code, out, err } = await asked([...spec.path.split(" "), "--help"]);
     assert.equal(code, 0, err);
