@@ -25,6 +25,7 @@ const LATER: Readonly<Record<string, string>> = {
   doctor: "src/cli/doctor.ts",
   "doctor-checks": "src/cli/doctor-checks.ts",
   person: "src/cli/person.ts",
+  "run-follow": "src/cli/run-follow.ts",
   completion: "src/cli/completion.ts",
   watch: "src/cli/watch.ts",
   init: "src/cli/init.ts",

@@ -97,7 +97,9 @@ function build(spec: CommandSpec, take: (spec: CommandSpec, given: Given) => voi
 }
 
 function toOption(spec: OptionSpec): Option {
-  const flags = spec.value === undefined ? `--${spec.name}` : `--${spec.name} <${spec.value}>`;
+  const short = spec.short === undefined ? "" : `-${spec.short}, `;
+  const value = spec.value === undefined ? "" : ` <${spec.value}>`;
+  const flags = `${short}--${spec.name}${value}`;
   const option = new Option(flags, spec.help);
   if (spec.choices !== undefined) option.choices([...spec.choices]);
   if (spec.multiple === true) {

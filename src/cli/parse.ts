@@ -23,7 +23,8 @@ export function parseQuickly(spec: CommandSpec, words: readonly string[]): Given
 
 function toParseOption(option: OptionSpec) {
   const type = option.value === undefined ? ("boolean" as const) : ("string" as const);
-  return [option.name, { type, multiple: option.multiple === true }] as const;
+  const short = option.short === undefined ? {} : { short: option.short };
+  return [option.name, { type, multiple: option.multiple === true, ...short }] as const;
 }
 
 function fits(spec: CommandSpec, given: Given): boolean {

@@ -8,6 +8,8 @@ import type { Context } from "./context.ts";
 export interface OptionSpec {
   /** Without dashes: `on-full`. */
   readonly name: string;
+  /** One letter, without its dash. */
+  readonly short?: string;
   /** How its value is called in the help; absent: a switch. */
   readonly value?: string;
   readonly help: string;

@@ -1,6 +1,7 @@
 import type { AnswerView, InterruptView } from "../operations/person.ts";
 import type {
   EventView,
+  LogLineView,
   PlanView,
   RunDetailView,
   RunView,
@@ -52,3 +53,4 @@ export const asDiff = (value: unknown) => value as { readonly diff: string };
 export const asLogs = (value: unknown) => value as { readonly text: string };
 export const asAnswer = (value: unknown) => value as AnswerView;
 export const asInterrupt = (value: unknown) => value as InterruptView;
+export const asLogLine = (value: unknown) => value as LogLineView;

@@ -7,6 +7,7 @@ import { cancelRun, resumeRun, retryRun, sendToRun } from "../dispatch/commands.
 import type { DispatchContext } from "../dispatch/context.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 import { snapshotPool } from "../dispatch/assign.ts";
+import { followLogs } from "../dispatch/follow-logs.ts";
 import { interruptRun } from "../dispatch/interrupt.ts";
 import { findRun } from "../dispatch/runs.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
@@ -101,6 +102,7 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     },
     diff: async (runId) => diffOfRun(dispatch, await findRun(store.db, runId)),
     logs: async (runId, { lines }) => logsOfRun(dispatch, await findRun(store.db, runId), lines),
+    followLogs: (runId, signal) => followLogs(dispatch, runId, signal),
     async workerCreate(repo) {
       await configSource.refresh();
       const worker = await reserveIdleWorker(fleet, repo, await dispatcher.poolFacts(repo));

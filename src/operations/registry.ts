@@ -6,6 +6,7 @@ import { answerQuestion, interruptTurn } from "./person.ts";
 import {
   runCancel,
   runDiff,
+  runFollow,
   runList,
   runLogs,
   runResume,
@@ -34,6 +35,7 @@ const ALL = [
   runWait,
   runDiff,
   runLogs,
+  runFollow,
   runCancel,
   runRetry,
   runResume,

@@ -3,7 +3,7 @@ import { runIdInput, repoName, requestId, taskText } from "./inputs.ts";
 import { operation } from "./operation.ts";
 import { orchestrationOf } from "./require.ts";
 import { listRuns, showRun, waitForRun } from "./run-views.ts";
-import { runDetailView, runView } from "./views.ts";
+import { logLineView, runDetailView, runView } from "./views.ts";
 
 const byId = z.strictObject({ run_id: runIdInput });
 
@@ -85,6 +85,22 @@ export const runLogs = operation({
     handle: async (services, input) => ({
       text: await orchestrationOf(services).logs(input.run_id, { lines: input.lines }),
     }),
+  },
+});
+
+export const runFollow = operation({
+  id: "run.follow",
+  summary:
+    "Follow a run from its beginning to its end: its events, its set-up log, the agent's events",
+  runs: "controller",
+  access: "read",
+  input: byId,
+  output: logLineView,
+  errors: ["not_found", "unreachable"],
+  cli: "run logs --follow",
+  answer: {
+    kind: "stream",
+    handle: (services, input, signal) => orchestrationOf(services).followLogs(input.run_id, signal),
   },
 });
 

@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
 import type { AnswerView, InterruptView } from "./person.ts";
-import type { PlanView, RunView, WorkerView } from "./views.ts";
+import type { LogLineView, PlanView, RunView, WorkerView } from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -46,6 +46,7 @@ export interface Orchestration {
   interrupt(target: string, by: string): Promise<InterruptView>;
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
+  followLogs(runId: string, signal: AbortSignal): AsyncIterable<LogLineView>;
   workerCreate(repo: string): Promise<WorkerView>;
   workerSetup(worker: string): Promise<WorkerView>;
   workerBusy(worker: string): Promise<{ busy: boolean; reason: string }>;

@@ -154,6 +154,13 @@ export const eventView = z.object({
   payload: z.record(z.string(), z.unknown()),
 });
 
+export const logLineView = z.object({
+  at: z.number(),
+  source: z.enum(["run", "setup", "agent"]),
+  text: z.string(),
+});
+
+export type LogLineView = z.output<typeof logLineView>;
 export type RunView = z.output<typeof runView>;
 export type RunDetailView = z.output<typeof runDetailView>;
 export type WorkerView = z.output<typeof workerView>;

@@ -38,6 +38,9 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "run.wait": () => RUN,
   "run.diff": () => ({ diff: "diff --git a b\n" }),
   "run.logs": () => ({ text: "== clone\nok\n" }),
+  async *"run.follow"() {
+    yield { at: 1, source: "agent", text: "1 Stop" };
+  },
   "run.cancel": () => ({ ...RUN, state: "cancelling" }),
   "run.retry": () => RUN,
   "run.resume": () => RUN,
@@ -113,6 +116,7 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["run", "wait", "run-1", "--timeout", "5m", "--until", "settled"],
   ["run", "diff", "run-1"],
   ["run", "logs", "run-1", "--lines", "10"],
+  ["run", "logs", "-f", "run-2"],
   ["run", "cancel", "run-1"],
   ["run", "retry", "run-1", "--request-id", "r"],
   ["run", "resume", "run-1", "--command", "go on"],
