@@ -70,7 +70,7 @@ function forgetAbsent(
     ...fleet.workers.map(({ worker }) => `worker ${worker}`),
     ...fleet.runs.map(({ run_id: id }) => `run ${id}`),
   ]);
-  for (const key of [...known.keys()]) {
+  for (const key of known.keys()) {
     if (there.has(key)) continue;
     known.delete(key);
     const [what = "", name = ""] = key.split(" ");

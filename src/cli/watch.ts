@@ -98,7 +98,7 @@ async function follow(
     const either = AbortSignal.any([signal, stop.signal]);
     let changed = true;
     let wake = () => {};
-    let failure: unknown;
+    const over = { failure: undefined as unknown };
     const reading = (async () => {
       const events = session.stream(
         "events.follow",
@@ -111,16 +111,16 @@ async function follow(
         wake();
       }
     })().catch((error: unknown) => {
-      failure = error;
+      over.failure = error;
       wake();
     });
     try {
-      while (!signal.aborted && failure === undefined) {
+      while (!signal.aborted && over.failure === undefined) {
         if (changed) await clock.sleep(GATHER_MS, either);
         changed = false;
         show(await fleetOf(session, repo));
         pause = PAUSE_MS;
-        if (changed || failure !== undefined) continue;
+        if (changed || over.failure !== undefined) continue;
         const timer = new AbortController();
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
@@ -131,12 +131,13 @@ async function follow(
         timer.abort();
       }
     } catch (error) {
-      failure ??= error;
+      over.failure ??= error;
     } finally {
       stop.abort(new Error("looked"));
       await reading;
     }
     if (signal.aborted) return;
+    const { failure } = over;
     if (!isLost(failure) && !isUnreachable(failure)) throw failure;
     lost(failure instanceof Error ? failure.message : String(failure));
     await clock.sleep(pause, signal).catch(() => {});

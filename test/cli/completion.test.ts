@@ -119,7 +119,9 @@ cd ${home}; ask orchestrator --repo kite --file o/conf`;
     const skip = isInstalled(shell) ? false : `${shell} is not installed`;
     test(`the script for ${shell} is one that ${shell} can read`, { skip }, async () => {
       const file = join(home, `script.${shell}`);
-      const script = execFileSync("orchestrator", ["completion", shell], { env: environment() });
+      const script = execFileSync(join(home, "bin", "orchestrator"), ["completion", shell], {
+        env: environment(),
+      });
       await writeFile(file, script);
       await execute(shell, [...check, file]);
     });

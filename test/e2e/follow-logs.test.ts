@@ -63,6 +63,7 @@ test("who stops following stops nothing, and a run that is not there is not foun
     what: "the agent",
     timeoutMs: 30_000,
   });
+  await installed.wait(run.run_id, "delivered");
   stop.abort();
   await done.catch(() => {});
   assert.equal(
