@@ -1,14 +1,21 @@
 # shellcheck shell=sh
-# For over, stop and step-over, after lib.sh: the processes of a launch.
+# For over, stop and step-over, and for end_session, after lib.sh: the processes of a launch or a job.
 
-# launch_look RUN N [PID...]: reads the environment of each of this user's processes twice, one time after the other, or of these
-# alone once. LAUNCH_PIDS: those that carry the launch id.
+# launch_look RUN N [PID...]: environ_look for that launch.
+launch_look() {
+  look_launch=$1/$2
+  shift 2
+  environ_look "ORCHESTRATOR_LAUNCH=$look_launch" "$@"
+}
+
+# environ_look ID [PID...]: reads the environment of each of this user's processes twice, one time after the other, or of these
+# alone once. LAUNCH_PIDS: those that carry ID in it.
 # DOUBTFUL_PIDS: those that showed none at all, as a process does within an exec, which can take long on a busy machine.
 # Left out of these is what has none for good: zombies, the kernel's threads (no memory: vsize, field 23), and programs
 # started without one (it begins and ends at the same address: fields 50 and 51).
-launch_look() {
-  look_id=ORCHESTRATOR_LAUNCH=$1/$2
-  shift 2
+environ_look() {
+  look_id=$1
+  shift
   for look_pid in "$@"; do
     shift
     set -- "$@" "/proc/$look_pid/environ"

@@ -156,23 +156,33 @@ proc_alive() {
 }
 
 # end_session PID JOB: ends what a runner left behind: the processes of its session that carry its job's id. The session's
-# number alone could be somebody else's by now.
+# number alone could be somebody else's by now. Nothing is left when a look like that of launch_gone says so.
 end_session() {
-  for end_signal in TERM KILL KILL KILL KILL KILL; do
-    end_left=
-    # shellcheck disable=SC2013 # no blanks in these names
-    for end_process in $(grep -lszxF -- "ORCHESTRATOR_JOB=$2" /proc/[0-9]*/environ); do
-      end_process=${end_process#/proc/}
-      end_process=${end_process%/environ}
-      proc_stat "$end_process" || continue
-      [ "$PROC_SESSION" = "$1" ] || continue
-      case $PROC_STATE in Z | X | x) continue ;; esac
-      end_left=1
+  # shellcheck source=provision/worker/launch-lib.sh
+  . "$SO_BIN/launch-lib.sh"
+  end_left=1 end_turns=0 end_signal=TERM
+  while [ -n "$end_left" ] && [ "$end_turns" -lt 100 ]; do
+    [ "$end_turns" -eq 0 ] || sleep 0.05
+    end_turns=$((end_turns + 1))
+    environ_look "ORCHESTRATOR_JOB=$2"
+    end_left='' end_signalled=''
+    for end_process in $LAUNCH_PIDS; do
+      in_session "$end_process" "$1" || continue
+      end_left=1 end_signalled=1
       kill -s "$end_signal" "$end_process" 2>/dev/null
     done
-    [ -n "$end_left" ] || return
-    sleep 0.05
+    for end_process in $DOUBTFUL_PIDS; do
+      ! in_session "$end_process" "$1" || end_left=1
+    done
+    [ -z "$end_signalled" ] || end_signal=KILL
   done
+}
+
+# in_session PID SESSION: whether it runs there.
+in_session() {
+  proc_stat "$1" || return 1
+  [ "$PROC_SESSION" = "$2" ] || return 1
+  case $PROC_STATE in Z | X | x) return 1 ;; esac
 }
 
 # lock NAME / unlock: a short-lived lock; the kernel frees it when its holder dies. One at a time (file descriptor 9):

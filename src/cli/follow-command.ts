@@ -15,6 +15,8 @@ export interface FollowChoice {
   readonly json: boolean;
   /** Events up to this one are old news. */
   readonly after: number;
+  /** Number of the message that is followed until it is delivered, when it is not the run's first. */
+  readonly message?: number;
   /** What Ctrl-C leaves behind, when it is not the usual. */
   readonly interruptedNote?: string;
 }
@@ -43,6 +45,7 @@ export async function followAndReport(
       runId: accepted.run_id,
       after: choice.after,
       until: choice.until,
+      message: choice.message,
       signal,
       show: progress.show,
     });
@@ -69,7 +72,7 @@ async function reportRun(
   choice: FollowChoice,
 ): Promise<number> {
   const { io } = context;
-  const { outcome, error } = judge(run);
+  const { outcome, error } = judge(run, choice.message);
   const position = run.state === "queued" ? await positionOf(session, run) : undefined;
   if (choice.json) {
     printJson(io, {
@@ -86,7 +89,7 @@ async function reportRun(
       `queued    position ${position} of the pool ${run.repo}: ${cleanLine(run.reason ?? "no worker is free")}`,
     );
   }
-  printMonitoring(context, run);
+  printMonitoring(context, run, choice.message);
   return error === undefined ? 0 : showError(io, error, false);
 }
 
@@ -108,12 +111,14 @@ async function positionOf(session: Session, run: RunView): Promise<number> {
   return before.length + 1;
 }
 
-function printMonitoring(context: Context, run: RunDetailView): void {
+function printMonitoring(context: Context, run: RunDetailView, message: number | undefined): void {
   const { io } = context;
   const palette = paletteOf(io);
-  const delivered = run.messages.at(-1);
-  const text =
-    delivered === undefined ? "" : ` (${plural(delivered.bytes, "byte")}: ${run.receipt})`;
+  const shown =
+    run.messages.find(({ seq }) => seq === message) ??
+    run.messages.findLast(({ launch }) => launch === run.launch) ??
+    run.messages[0];
+  const text = shown === undefined ? "" : ` (${plural(shown.bytes, "byte")}: ${shown.receipt})`;
   printLine(io, `${palette.bold("run")}       ${run.run_id}${text}`);
   printLine(io, `${palette.bold("status")}    orchestrator status ${run.run_id}`);
   if (run.attach !== null) printLine(io, `${palette.bold("watch")}     ${cleanLine(run.attach)}`);

@@ -1,7 +1,7 @@
 import { OrchestratorError } from "../domain/errors.ts";
 import { isTerminal } from "../domain/run.ts";
 import { isLost } from "../operations/client.ts";
-import type { EventView, RunDetailView } from "../operations/views.ts";
+import type { EventView, RunDetailView, RunView } from "../operations/views.ts";
 import type { Context } from "./context.ts";
 import type { Session } from "./session.ts";
 import { asEvent, asRunDetail } from "./views.ts";
@@ -14,8 +14,10 @@ export interface Following {
   readonly runId: string;
   /** Only events after this place are shown. */
   readonly after: number;
-  /** `delivered`: until the agent has the newest message; both also end when the run ends or needs a person. */
+  /** `delivered`: until the agent has the message; both also end when the run ends or needs a person. */
   readonly until: "delivered" | "ended";
+  /** Number of the message; default: the one that the run's latest launch carries. */
+  readonly message?: number | undefined;
   readonly signal: AbortSignal;
   show(event: EventView): void;
 }
@@ -45,7 +47,7 @@ export async function followRun(
         following.show(event);
         if (mayBeOver(event, following.until)) {
           const run = await show(session, following.runId);
-          if (isOver(run, following.until)) return run;
+          if (isOver(run, following)) return run;
         }
         if (event.kind === "run.requeued" && following.until === "delivered") {
           requeued = new AbortController();
@@ -88,18 +90,30 @@ function mayBeOver(event: EventView, until: Following["until"]): boolean {
   }
 }
 
-function isOver(run: RunDetailView, until: Following["until"]): boolean {
+function isOver(run: RunDetailView, { until, message }: Following): boolean {
   if (isTerminal(run.state) || run.state === "blocked") return true;
-  return until === "delivered" && run.receipt === "accepted";
+  return until === "delivered" && receiptOf(run, message) === "accepted";
+}
+
+/** Receipt of one message of a run; without a number: of the one that its latest launch carries. */
+export function receiptOf(run: RunDetailView, message: number | undefined): RunView["receipt"] {
+  return run.messages.find(({ seq }) => seq === message)?.receipt ?? run.receipt;
 }
 
 export type Outcome = "delivered" | "queued" | "blocked" | "unconfirmed" | "ended";
 
-/** How far the task of a run came, and the error to end with, if any. Pure. */
-export function judge(run: RunDetailView): {
+/** How far the task of a run came, or one message of it, and the error to end with, if any. Pure. */
+export function judge(
+  run: RunDetailView,
+  message?: number,
+): {
   readonly outcome: Outcome;
   readonly error: OrchestratorError | undefined;
 } {
+  const receipt = receiptOf(run, message);
+  if (message !== undefined && receipt === "refused") {
+    return { outcome: "ended", error: refused(run) };
+  }
   if (isTerminal(run.state)) {
     return { outcome: "ended", error: run.state === "completed" ? undefined : failed(run) };
   }
@@ -109,7 +123,19 @@ export function judge(run: RunDetailView): {
       ? { outcome: "unconfirmed", error: unconfirmedDelivery(run) }
       : { outcome: "blocked", error: blocked(run) };
   }
-  return { outcome: run.receipt === "accepted" ? "delivered" : "queued", error: undefined };
+  return { outcome: receipt === "accepted" ? "delivered" : "queued", error: undefined };
+}
+
+/** The run ended while the message waited for its turn. */
+export function refused(run: RunView): OrchestratorError {
+  return new OrchestratorError(
+    "not_claimable",
+    `the message was not delivered: run ${run.run_id} ended before its turn came`,
+    {
+      hint: "send it again: it then continues the conversation in a new run",
+      details: { run_id: run.run_id },
+    },
+  );
 }
 
 function failed(run: RunDetailView): OrchestratorError {

@@ -32,7 +32,7 @@ export const commands: readonly CommandSpec[] = [
       { name: "verify", value: "command", help: "must pass before a run counts as completed" },
       { name: "verify-minutes", value: "n", help: "how long it may take" },
       { name: "setup", value: "path", help: "set-up script, relative to the clone" },
-      { name: "setup-minutes", value: "n", help: "how long making a worker ready may take" },
+      { name: "setup-minutes", value: "n", help: "how long the setup script may take" },
       {
         name: "env",
         value: "name=value",

@@ -108,7 +108,7 @@ It ends with the run. Exit codes with --follow: 0 completed; 5 failed or cancell
   {
     path: "run wait",
     summary: "Wait until a run is as far as asked",
-    notes: `--until delivered: the agent has the newest message; settled: it has ended or needs a person; ended (default).
+    notes: `--until delivered: the agent has the message; settled: it has ended or needs a person; ended (default).
 Exit codes: 0 completed or delivered; 3 the time is over; 5 failed or cancelled; 6 delivery not confirmed; 8 blocked.`,
     arguments: [runArgument],
     options: [

@@ -1,16 +1,16 @@
 import { OrchestratorError } from "../domain/errors.ts";
-import { isTerminal } from "../domain/run.ts";
-import type { RunView } from "../operations/views.ts";
+import type { SentView } from "../operations/views.ts";
 import { cleanLine } from "./clean.ts";
 import type { Context } from "./context.ts";
 import { exitCodeOf, showError, toJsonError } from "./errors.ts";
+import { refused } from "./follow.ts";
 import { followAndReport } from "./follow-command.ts";
 import { printJson, printLine } from "./io.ts";
 import { lastEventOf, targetName } from "./run-target.ts";
 import { openSession } from "./session.ts";
 import { argumentOf, isSet, json, textOf, type CommandSpec, type Given } from "./spec.ts";
 import { readTaskText, saysStandardInput, TEXT_NOTES, textOptions } from "./task-text.ts";
-import { asRun, asRunDetail, asStatus } from "./views.ts";
+import { asSent, asStatus } from "./views.ts";
 
 const EXAMPLE = 'orchestrator send kite-1 --command "also update the tests"';
 
@@ -57,7 +57,7 @@ async function runSend(context: Context, given: Given): Promise<number> {
     const status = asStatus(await session.call("status", { target }, { repeatable: true }));
     const former = status.runs[0];
     const after = former === undefined ? 0 : await lastEventOf(session, former.run_id);
-    const run = asRun(
+    const sent = asSent(
       await session.call(
         "send",
         {
@@ -69,38 +69,40 @@ async function runSend(context: Context, given: Given): Promise<number> {
         { repeatable: true },
       ),
     );
-    const isNew = run.run_id !== former?.run_id;
+    const isNew = sent.run_id !== former?.run_id;
     if (isNew || isSet(given, "wait")) {
-      return await followAndReport(context, session, run, {
+      return await followAndReport(context, session, sent, {
         until: "delivered",
         json: isSet(given, "json"),
         after: isNew ? 0 : after,
+        message: sent.message.seq,
       });
     }
-    const shown = asRunDetail(await session.call("run.show", { run_id: run.run_id }));
-    return reportReceipt(context, { ...run, ...shown }, isSet(given, "json"));
+    return reportReceipt(context, sent, isSet(given, "json"));
   } finally {
     await session.close();
   }
 }
 
-function reportReceipt(context: Context, run: RunView, asJson: boolean): number {
-  const error = errorOf(run);
+function reportReceipt(context: Context, sent: SentView, asJson: boolean): number {
+  const error = errorOf(sent);
   if (asJson) {
     printJson(context.io, {
-      ...run,
+      ...sent,
       ...(error === undefined ? {} : { error: toJsonError(error) }),
     });
     return error === undefined ? 0 : exitCodeOf(error.code);
   }
-  const waits = run.receipt === "queued" ? ": the agent gets it at the end of its turn" : "";
-  printLine(context.io, `${cleanLine(run.run_id)}  receipt: ${run.receipt}${waits}`);
+  const { receipt } = sent.message;
+  const waits = receipt === "queued" ? ": the agent gets it at the end of its turn" : "";
+  printLine(context.io, `${cleanLine(sent.run_id)}  receipt: ${receipt}${waits}`);
   return error === undefined ? 0 : showError(context.io, error, false);
 }
 
-function errorOf(run: RunView): OrchestratorError | undefined {
-  const details = { run_id: run.run_id, receipt: run.receipt };
-  switch (run.receipt) {
+function errorOf(sent: SentView): OrchestratorError | undefined {
+  const { receipt, seq } = sent.message;
+  const details = { run_id: sent.run_id, message: seq, receipt };
+  switch (receipt) {
     case "accepted":
     case "queued":
       return undefined;
@@ -108,16 +110,15 @@ function errorOf(run: RunView): OrchestratorError | undefined {
     case "unknown":
       return new OrchestratorError(
         "delivery_unconfirmed",
-        `nothing proves that the agent of run ${run.run_id} has the message (${run.receipt})`,
-        { hint: `look with 'orchestrator status ${run.run_id} --explain'`, details },
+        `nothing proves that the agent of run ${sent.run_id} has the message (${receipt})`,
+        { hint: `look with 'orchestrator status ${sent.run_id} --explain'`, details },
       );
     case "blocked":
+      return new OrchestratorError("needs_person", `the message was not taken (${receipt})`, {
+        hint: `look with 'orchestrator attach ${sent.worker ?? sent.run_id}'`,
+        details,
+      });
     case "refused":
-      return isTerminal(run.state)
-        ? undefined
-        : new OrchestratorError("needs_person", `the message was not taken (${run.receipt})`, {
-            hint: `look with 'orchestrator attach ${run.worker ?? run.run_id}'`,
-            details,
-          });
+      return refused(sent);
   }
 }

@@ -5,6 +5,7 @@ import type {
   PlanView,
   RunDetailView,
   RunView,
+  SentView,
   WorkerView,
 } from "../operations/views.ts";
 
@@ -14,6 +15,7 @@ import type {
  */
 
 export const asRun = (value: unknown) => value as RunView;
+export const asSent = (value: unknown) => value as SentView;
 export const asRunDetail = (value: unknown) => value as RunDetailView;
 export const asRuns = (value: unknown) => value as readonly RunView[];
 export const asWorker = (value: unknown) => value as WorkerView;

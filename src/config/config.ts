@@ -109,7 +109,9 @@ const shared = {
     .number()
     .min(0.01)
     .max(1_440)
-    .describe("How long making a worker ready (clone, setup, agent) may take"),
+    .describe(
+      "How long the setup script may take before it is ended, with all that it started, and has failed",
+    ),
   env: z
     .record(
       z

@@ -76,7 +76,7 @@ async function liveRivals(folder: string, own: string, scope: string, now: numbe
 
 async function isLive(name: string, scope: string, now: number): Promise<boolean> {
   const claim = CLAIM.exec(name)?.groups ?? {};
-  if (claim["scope"] !== scope) return now - Number(claim["at"]) < FOREIGN_MS;
+  if (claim["scope"] !== scope) return Math.abs(now - Number(claim["at"])) < FOREIGN_MS;
   const pid = Number(claim["pid"]);
   try {
     process.kill(pid, 0);

@@ -4,6 +4,7 @@ import PQueue from "p-queue";
 import type { Env } from "../config/env.ts";
 import { ensureKeys } from "../config/keys.ts";
 import { ensureHome, homePaths, type HomePaths } from "../config/paths.ts";
+import { ClockWatch } from "../dispatch/clock-step.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
 import { Dispatcher } from "../dispatch/dispatcher.ts";
 import { OrchestratorError } from "../domain/errors.ts";
@@ -154,6 +155,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     seeds: dispatch.seeds,
     poolFacts: (repo) => dispatcher.poolFacts(repo),
   });
+  const clockWatch = new ClockWatch(fleet);
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
   const alerts = new Alerts({
     store,
@@ -163,12 +165,19 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     config: () => configSource.current,
     senders: { env: options.env, logger },
   });
-  const stop = await startAll([resources, alerts, dispatcher, upkeep, minIdle, door, idle]).catch(
-    async (error: unknown) => {
-      await store.close();
-      throw error;
-    },
-  );
+  const stop = await startAll([
+    resources,
+    alerts,
+    clockWatch,
+    dispatcher,
+    upkeep,
+    minIdle,
+    door,
+    idle,
+  ]).catch(async (error: unknown) => {
+    await store.close();
+    throw error;
+  });
   logger.info("controller.started", { pid: process.pid, version: options.version });
   return {
     services,
@@ -213,6 +222,7 @@ async function wireFleet(
     provisioner: createProvisioner(),
     keys: { privateKey: await readFile(keys.privateKey, "utf8"), publicKey: keys.publicLine },
     making: new Set(),
+    destroying: new Map(),
     mirrors: paths.mirrors,
     resolveAuth: (repo, runtime) => resolveAuth(repo, runtime, { env, logger }, credentials),
   };

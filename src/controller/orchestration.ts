@@ -1,6 +1,6 @@
 import type { Orchestration, DispatchRequest } from "../operations/services.ts";
 import type { PlanView, RunView, WorkerView } from "../operations/views.ts";
-import { viewRun } from "../operations/run-views.ts";
+import { viewRun, viewSent } from "../operations/run-views.ts";
 import { viewWorker } from "../operations/worker-views.ts";
 import { answerRun } from "../dispatch/answer.ts";
 import { cancelRun, resumeRun, retryRun, sendToRun } from "../dispatch/commands.ts";
@@ -74,7 +74,8 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     },
     async send(target, text, sendOptions) {
       await configSource.refresh();
-      return shownRun(await sendToRun(dispatch, dispatcher, target, text, sendOptions));
+      const { runId, seq } = await sendToRun(dispatch, dispatcher, target, text, sendOptions);
+      return viewSent(store.db, await findRun(store.db, runId), seq, clock.now());
     },
     async answer(runId, input) {
       const { run, question, chosen, keys, evidence } = await answerRun(

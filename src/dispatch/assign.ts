@@ -16,7 +16,7 @@ export interface PoolFacts {
 /**
  * Gives workers to the queued runs of a pool, oldest first, in this one transaction: the claim is atomic whoever races. A run that waits
  * for one named worker does not hold up the others. A follow-up comes first on the worker that holds its conversation, since another run
- * would take that away; one whose conversation is lost fails. Returns the runs that were moved.
+ * would take that away; one whose conversation, or whose worker, is lost fails. Returns the runs that were moved.
  */
 export async function assignQueued(
   tx: Tx,
@@ -56,19 +56,26 @@ export async function assignQueued(
   return assigned;
 }
 
-/** Why a queued follow-up can never be given the worker that holds its conversation; null when it can, or is none. */
+/** Why a queued run can never be given the worker it waits for: nobody bears that name, or it has lost the conversation; else null. */
 async function whyLost(tx: Tx, run: Run): Promise<string | null> {
-  if (run.resumes === null || run.wanted_worker === null) return null;
+  if (run.wanted_worker === null) return null;
   const worker = await tx.db
     .selectFrom("workers")
     .leftJoin("runs", "runs.run_id", "workers.last_run_id")
-    .select("runs.runtime_session_id")
+    .select(["workers.allocation", "runs.runtime_session_id"])
     .where("workers.name", "=", run.wanted_worker)
-    .where("workers.allocation", "not in", ["destroyed", "destroying"])
+    .where("workers.allocation", "!=", "destroyed")
     .executeTakeFirst();
-  if (worker?.runtime_session_id === run.runtime_session_id) return null;
+  if (run.resumes === null) {
+    // A destruction that has begun may still be refused.
+    return worker === undefined
+      ? `worker ${run.wanted_worker}, which was asked for, is gone`
+      : null;
+  }
+  const isThere = worker !== undefined && worker.allocation !== "destroying";
+  if (isThere && worker.runtime_session_id === run.runtime_session_id) return null;
   const where = `the conversation of ${run.resumes} was on ${run.wanted_worker}`;
-  return `${where}, which ${worker === undefined ? "is gone" : "was given to another run"}`;
+  return `${where}, which ${isThere ? "was given to another run" : "is gone"}`;
 }
 
 function failQueued(tx: Tx, run: Run, reason: string): Promise<Run> {

@@ -8,6 +8,10 @@ import type { Run } from "./runs.ts";
  * was killed: its number is used again, so that the job is re-attached and not repeated.
  */
 
+/** The worker's job of an attempt. */
+export const jobOf = (run: Pick<Run, "run_id">, attempt: number): string =>
+  `${run.run_id}-${attempt}`;
+
 export async function lastAttempt(
   context: DispatchContext,
   runId: RunId,

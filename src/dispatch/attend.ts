@@ -4,6 +4,9 @@ import { parseWindowName, windowStatus } from "../domain/status.ts";
 import type { StatusVerdict } from "../domain/status.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
 import type { OpenStart } from "../provisioner/provisioner.ts";
+import { whyFull } from "../fleet/disk.ts";
+import { findWorker } from "../fleet/workers.ts";
+import type { Transport } from "../transport/transport.ts";
 import { TransportError } from "../transport/transport-error.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
@@ -15,6 +18,9 @@ import { proveOver } from "./prove-over.ts";
 import { prepareRelaunch } from "./relaunch.ts";
 import { verifyRun } from "./verify.ts";
 
+/** How long the events of a worker that answers again may take to arrive (ms). */
+const CATCH_UP_MS = 5_000;
+
 /** What the supervisor keeps in mind about a run between looks; losing it costs a repeated, idempotent call. */
 export interface Attention extends FollowNews {
   /** The start of the first launch, which waits on the worker for its files. */
@@ -22,10 +28,14 @@ export interface Attention extends FollowNews {
   /** The launch that is known to have been started. */
   started: number;
   connection: "up" | "down";
+  /** Since when the events are followed over this connection (monotonic ms); undefined: not yet. */
+  followedSince: number | undefined;
   /** What the run was blocked for last, in the words of the facts: said once. */
   blockedFor: string | undefined;
-  /** Since when the window name disagrees with the derived status (ms), if it does. */
+  /** Since when the window name disagrees with the derived status (monotonic ms), if it does. */
   windowDiffersSince: number | undefined;
+  /** The agent works, and only its silence could change anything: whatever it says ends the wait for the next look. */
+  calm: boolean;
   /** Uptime of the reading that was corrected last: only another one can disagree again. */
   windowCorrectedUp: number | undefined;
 }
@@ -58,10 +68,41 @@ export async function attend(
     fresh.state === "blocked" &&
     attention.blockedFor === decision.reason;
   if (decision.kind === "wait" || isSaid) {
-    return correctWindow(context, fresh, verdict, attention);
+    await correctWindow(context, fresh, verdict, attention);
+    attention.calm =
+      fresh.state === "active" &&
+      moment.receipt === "accepted" &&
+      verdict.status === "running" &&
+      connection === "up" &&
+      attention.windowDiffersSince === undefined;
+    return;
   }
+  const isSilent = verdict.status === "stale";
+  if (isSilent && isCatchingUp(attention, clock.monotonic())) return;
+  const explained = await explainSilence(context, moment, fresh, decision);
+  if (isSilent && (await isHeardAgain(context, fresh, attention))) return;
   attention.blockedFor = decision.kind === "block" ? decision.reason : undefined;
-  await act(context, fresh, await explainSilence(context, moment, fresh, decision), attention);
+  await act(context, fresh, explained, attention);
+}
+
+/** While the worker was asked about a silence, more may have been heard, or may be about to. */
+async function isHeardAgain(
+  context: DispatchContext,
+  looked: Run,
+  attention: Attention,
+): Promise<boolean> {
+  const { store, clock } = context.fleet;
+  const now = await findRun(store.db, looked.run_id);
+  return (
+    evidenceOf(now).lastAt !== evidenceOf(looked).lastAt ||
+    isCatchingUp(attention, clock.monotonic())
+  );
+}
+
+/** What happened while nobody listened is still being read: an agent's silence so far says nothing. */
+function isCatchingUp({ connection, followedSince }: Attention, now: number): boolean {
+  if (connection === "down") return false;
+  return followedSince === undefined || now - followedSince < CATCH_UP_MS;
 }
 
 /** A worker that answers is not unreachable: when only its agent is silent, what it says of the agent's process counts. */
@@ -71,10 +112,14 @@ async function explainSilence(
   run: Run,
   decision: Exclude<Decision, { kind: "wait" }>,
 ): Promise<Exclude<Decision, { kind: "wait" }>> {
-  if (decision.kind !== "block" || moment.verdict.status !== "stale" || run.worker_id === null)
-    return decision;
+  const isSilent = moment.verdict.status === "stale";
+  if (decision.kind !== "block" || run.worker_id === null) return decision;
+  if (!isSilent && decision.receipt !== "unknown") return decision;
   const transport = await context.connections.kept(run.worker_id);
   if (transport === undefined) return decision;
+  const full = await fullDisk(context, run, transport);
+  if (full !== null) return { ...decision, reason: `${full}: ${decision.reason}` };
+  if (!isSilent) return decision;
   try {
     const { agent } = await context.fleet.provisioner.probe(transport, sessionName(run.repo), {
       run: run.run_id,
@@ -90,6 +135,16 @@ async function explainSilence(
     if (error instanceof OrchestratorError) return decision;
     throw error;
   }
+}
+
+/** A full disk takes the agent's words away, and those of the worker's scripts. */
+async function fullDisk(
+  context: DispatchContext,
+  run: Run,
+  transport: Transport,
+): Promise<string | null> {
+  if (run.worker_id === null) return null;
+  return whyFull(transport, (await findWorker(context.fleet.store.db, run.worker_id)).name);
 }
 
 /** Starts the latest launch when nobody has yet. True when the run was moved. */
@@ -129,20 +184,19 @@ async function startIfDue(
       return false;
     case "unready": {
       const why = `not started again: ${cleanText(result.why, 300)}`;
-      await moveToBlocked(context, run, why, "unknown");
+      const full = await fullDisk(context, run, transport);
+      await moveToBlocked(context, run, full === null ? why : `${full}: ${why}`, "unknown");
       return true;
     }
     case "revoked":
       await moveToBlocked(context, run, "its launch was revoked on the worker", "unknown");
       return true;
-    case "unknown":
-      await moveToBlocked(
-        context,
-        run,
-        `whether the agent started is not known: ${cleanText(result.why, 200)}`,
-        "unknown",
-      );
+    case "unknown": {
+      const why = `whether the agent started is not known: ${cleanText(result.why, 200)}`;
+      const full = await fullDisk(context, run, transport);
+      await moveToBlocked(context, run, full === null ? why : `${full}: ${why}`, "unknown");
       return true;
+    }
   }
 }
 
@@ -277,7 +331,7 @@ async function correctWindow(
     attention.windowDiffersSince = undefined;
     return;
   }
-  const now = context.fleet.clock.now();
+  const now = context.fleet.clock.monotonic();
   const readAt = evidence.tmux?.up ?? 0;
   if (readAt === attention.windowCorrectedUp) return;
   attention.windowDiffersSince ??= now;

@@ -174,6 +174,12 @@ async function beginAnew(tx: Tx, context: DispatchContext, run: Run): Promise<Ru
     .executeTakeFirstOrThrow();
 }
 
+/** The run that has a message, and the message's number there. */
+export interface Sent {
+  readonly runId: RunId;
+  readonly seq: number;
+}
+
 /** Gives a follow-up to a run: at the end of its turn while it lives, as a new run on the same worker once it has ended. */
 export async function sendToRun(
   context: DispatchContext,
@@ -181,12 +187,12 @@ export async function sendToRun(
   target: string,
   text: string,
   options: { live: boolean; requestId: string | undefined },
-): Promise<RunId> {
+): Promise<Sent> {
   const { store } = context.fleet;
   const asked = { operation: "send", body: { target, text, live: options.live } };
   const request = options.requestId === undefined ? undefined : { id: options.requestId, ...asked };
   const former = await formerAnswer(store, request);
-  if (former !== undefined) return former.runId;
+  if (former !== undefined) return { runId: former.runId, seq: former.seq ?? 1 };
   const run = await targetRun(context, target);
   const encoding = runtimeOf(context.fleet, run.runtime).encode(text, {
     runId: run.run_id,
@@ -221,11 +227,10 @@ export async function sendToRun(
       resumes: run,
       request: asked,
     });
-    return accepted.runId;
+    return { runId: accepted.runId, seq: 1 };
   }
   if (options.live) {
-    await pasteLive(context, run, text, request);
-    return run.run_id;
+    return { runId: run.run_id, seq: await pasteLive(context, run, text, request) };
   }
   if (!runtimeOf(context.fleet, run.runtime).capabilities.resumes) {
     throw new OrchestratorError(
@@ -234,7 +239,7 @@ export async function sendToRun(
       { hint: `send it again when the run has ended: 'orchestrator run wait ${run.run_id}'` },
     );
   }
-  await store.mutate<Answer>(
+  const { value } = await store.mutate<Answer>(
     async (tx) => {
       const now = await findRun(tx.db, run.run_id);
       if (now.state === "finishing" || now.state === "cancelling" || isTerminal(now.state)) {
@@ -254,12 +259,12 @@ export async function sendToRun(
         run_id: run.run_id,
         payload: { seq },
       });
-      return { runId: run.run_id, assigned: [] };
+      return { runId: run.run_id, assigned: [], seq };
     },
     { request },
   );
   dispatcher.nudge(run.run_id);
-  return run.run_id;
+  return { runId: run.run_id, seq: value.seq ?? 1 };
 }
 
 async function insertMessage(tx: Tx, runId: RunId, body: string): Promise<number> {
@@ -290,14 +295,14 @@ async function insertMessage(tx: Tx, runId: RunId, body: string): Promise<number
 
 /**
  * Pastes into the live window, on the operator's explicit word only, and only while the agent's registry says idle: during a dialog an Enter
- * would approve it. The receipt stays `typed_only` until the agent's hook shows the text.
+ * would approve it. Returns the message's number; its receipt stays `typed_only` until the agent's hook shows the text.
  */
 async function pasteLive(
   context: DispatchContext,
   run: Run,
   text: string,
   request: MutateOptions["request"],
-): Promise<void> {
+): Promise<number> {
   const { fleet, connections } = context;
   const runtime = runtimeOf(fleet, run.runtime);
   if (!runtime.capabilities.livePaste || run.worker_id === null) {
@@ -330,7 +335,7 @@ async function pasteLive(
   }
   const { hash, bytes } = hashText(text);
   // Before the first key: what was typed under this request id is never typed again.
-  const { replayed } = await fleet.store.mutate<Answer>(
+  const { value, replayed } = await fleet.store.mutate<Answer>(
     async (tx) => {
       const seq = await insertMessage(tx, run.run_id, text);
       await tx.db
@@ -345,11 +350,13 @@ async function pasteLive(
         .where("run_id", "=", run.run_id)
         .where("seq", "=", seq)
         .execute();
-      return { runId: run.run_id, assigned: [] };
+      return { runId: run.run_id, assigned: [], seq };
     },
     { request },
   );
-  if (replayed) return;
-  await fleet.provisioner.paste(transport, session, text);
-  await fleet.provisioner.sendKeys(transport, session, ["Enter"]);
+  if (!replayed) {
+    await fleet.provisioner.paste(transport, session, text);
+    await fleet.provisioner.sendKeys(transport, session, ["Enter"]);
+  }
+  return value.seq ?? 1;
 }

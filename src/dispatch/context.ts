@@ -11,5 +11,5 @@ export interface DispatchContext {
   limitPreparing<T>(action: () => Promise<T>): Promise<T>;
 }
 
-/** How long one preparation job may take, clone and set-up included (ms). */
+/** How long one preparation job may take beside the set-up script (ms). */
 export const PREPARE_TIMEOUT_MS = 60 * 60_000;

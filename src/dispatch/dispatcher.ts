@@ -89,7 +89,8 @@ export class Dispatcher implements Service {
   async poolFacts(repo: string): Promise<PoolFacts> {
     const { fleet } = this.#context;
     const known = this.#facts.get(repo);
-    if (known !== undefined && fleet.clock.now() - known.at < FACTS_FRESH_MS) return known.facts;
+    if (known !== undefined && fleet.clock.monotonic() - known.at < FACTS_FRESH_MS)
+      return known.facts;
     const provider = providerOf(fleet, repoConfig(fleet, repo).provider);
     const [capacity, seen] = await Promise.all([provider.capacity(), provider.list(`${repo}-`)]);
     const ours = new Set(
@@ -108,7 +109,7 @@ export class Dispatcher implements Service {
       .filter((name) => name?.repo === repo)
       .map((name) => name?.number ?? 0);
     const facts = { capacity, foreignNumbers };
-    this.#facts.set(repo, { at: fleet.clock.now(), facts });
+    this.#facts.set(repo, { at: fleet.clock.monotonic(), facts });
     return facts;
   }
 

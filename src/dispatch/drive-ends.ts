@@ -8,7 +8,10 @@ import { moveRun, type Run } from "./runs.ts";
 
 /** The ways in which a drive ends without a launch. */
 
-const BUSY_MS = 60_000;
+/** How long a worker counts as busy with a person (ms). */
+export const BUSY_MS = 60_000;
+/** No run waits longer in the queue for a time (ms). */
+export const LONGEST_WAIT_MS = 5_000;
 
 /** Back to the queue without burning an attempt; the worker is free for others, or busy with a person for a while. */
 export async function giveBack(

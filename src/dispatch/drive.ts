@@ -4,6 +4,7 @@ import { cleanText } from "../domain/text.ts";
 import { ensureCreated } from "../fleet/create.ts";
 import { runtimeOf } from "../fleet/context.ts";
 import { prepare, type PrepareOutcome, type Prepared } from "../fleet/prepare.ts";
+import { whyFull } from "../fleet/disk.ts";
 import { cleanTail, failureText } from "../fleet/failure-text.ts";
 import { rescue } from "../fleet/rescue.ts";
 import { findWorker, moveWorker, noteWorker, type Worker } from "../fleet/workers.ts";
@@ -13,8 +14,8 @@ import { TransportError } from "../transport/transport-error.ts";
 import { repoConfig, sessionName } from "../fleet/context.ts";
 import type { OpenStart } from "../provisioner/provisioner.ts";
 import { PREPARE_TIMEOUT_MS, type DispatchContext } from "./context.ts";
-import { beginAttempt, endAttempt, lastAttempt } from "./attempts.ts";
-import { backOff, fail, giveBack, giveUpWorker, requeue } from "./drive-ends.ts";
+import { beginAttempt, endAttempt, jobOf, lastAttempt } from "./attempts.ts";
+import { backOff, fail, giveBack, giveUpWorker, LONGEST_WAIT_MS, requeue } from "./drive-ends.ts";
 import { encodeMessage, sentColumns } from "./launch.ts";
 import { moveRun, waitingMessage, type Run } from "./runs.ts";
 import { StepLog } from "./step-log.ts";
@@ -48,7 +49,7 @@ export async function drive(
     const worker = await created(context, run, await findWorker(fleet.store.db, workerId), steps);
     if (worker === undefined) return undefined;
     fleet.failpoint("before-connect");
-    const transport = await steps.measure(fleet.clock.now, "connect", () =>
+    const transport = await steps.measure(fleet.clock.monotonic, "connect", () =>
       context.connections.reach(workerId),
     );
     fleet.failpoint("after-connect");
@@ -102,14 +103,16 @@ async function created(
 ): Promise<Worker | undefined> {
   if (worker.allocation !== "creating") return worker;
   const { fleet } = context;
-  const made = await steps.measure(fleet.clock.now, "create", () => ensureCreated(fleet, worker));
+  const made = await steps.measure(fleet.clock.monotonic, "create", () =>
+    ensureCreated(fleet, worker),
+  );
   if (made.kind === "created") return made.worker;
   await steps.flush();
   await requeue(
     context,
     run,
     `worker ${worker.name} was not created: ${made.reason}`,
-    made.foreign ? 0 : 5_000,
+    made.foreign ? 0 : LONGEST_WAIT_MS,
   );
   return undefined;
 }
@@ -131,7 +134,7 @@ async function prepareRun(
     context.seeds,
     worker,
     {
-      job: `${run.run_id}-${attempt}`,
+      job: jobOf(run, attempt),
       epoch: run.epoch ?? worker.epoch,
       runtime: runtimeOf(fleet, run.runtime),
       mode: run.mode,
@@ -191,7 +194,6 @@ async function settleFailure(
   signal: AbortSignal,
 ): Promise<void> {
   const tail = cleanTail(outcome.tail);
-  const reason = failureText(outcome);
   if (outcome.step === "idle" && outcome.code === CODE.busy) {
     const why = cleanText(outcome.fact ?? "somebody uses it", 200);
     return giveBack(context, run, worker, why);
@@ -214,7 +216,9 @@ async function settleFailure(
   if (outcome.step === "owner" && outcome.code === CODE.otherFleet) {
     return giveUpWorker(context, run, worker, "it belongs to another fleet");
   }
-  if (outcome.code === CODE.cloneFailed && attempt < MAX_ATTEMPTS - 1) {
+  const full = await whyFull(transport, worker.name);
+  const reason = full === null ? failureText(outcome) : `${full}: ${failureText(outcome)}`;
+  if (outcome.code === CODE.cloneFailed && full === null && attempt < MAX_ATTEMPTS - 1) {
     return backOff(context, run, attempt, reason, { signal });
   }
   await fail(context, run, reason, { step: outcome.step, code: outcome.code, tail });
@@ -239,7 +243,17 @@ async function settleError(
   if (isLost || error instanceof TransportError || error.code === "unreachable") {
     return giveUpThis(context, run, message);
   }
-  await fail(context, run, message, { code: error.code });
+  const full = await whyFullNow(context, run);
+  const reason = full === null ? message : `${full}: it could not be prepared`;
+  await fail(context, run, reason, { code: error.code });
+}
+
+/** What the worker's scripts could not say when they failed. */
+async function whyFullNow(context: DispatchContext, run: Run): Promise<string | null> {
+  if (run.worker_id === null) return null;
+  const transport = await context.connections.kept(run.worker_id);
+  if (transport === undefined) return null;
+  return whyFull(transport, (await findWorker(context.fleet.store.db, run.worker_id)).name);
 }
 
 async function isBeingCreated(context: DispatchContext, run: Run): Promise<boolean> {

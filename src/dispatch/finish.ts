@@ -173,7 +173,7 @@ function toReport(run: Run, findings: Findings, now: number): RunReport {
     files_changed: work?.files ?? 0,
     insertions: work?.insertions ?? 0,
     deletions: work?.deletions ?? 0,
-    duration_ms: run.started_at === null ? null : now - run.started_at,
+    duration_ms: run.started_at === null ? null : Math.max(0, now - run.started_at),
     input_tokens: usage?.inputTokens ?? null,
     output_tokens: usage?.outputTokens ?? null,
     cache_read_tokens: usage?.cacheReadTokens ?? null,

@@ -186,7 +186,7 @@ async function settleDelivery(
     form: message.form,
     bytes: message.sent_bytes,
     launch: run.launch,
-    ms: tx.now - run.created_at,
+    ms: Math.max(0, tx.now - run.created_at),
   };
   if (run.state === "launched" || run.state === "blocked") {
     return moveRun(tx, run, "prompt_seen", {

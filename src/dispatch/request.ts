@@ -28,6 +28,8 @@ export interface DispatchInput {
 export interface Answer {
   readonly runId: RunId;
   readonly assigned: readonly RunId[];
+  /** Of a follow-up to a live run: its message; else the run's first. */
+  readonly seq?: number;
 }
 
 export interface Accepted {

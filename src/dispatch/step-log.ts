@@ -15,7 +15,7 @@ interface StepFact {
 }
 
 /** Steps that follow each other faster than anybody reads them are written together (ms). */
-const GATHER_MS = 10;
+const GATHER_MS = 40;
 
 /**
  * Records the steps of bringing a run to its launch: rows for `run show`, events for whoever follows. Writes in the background, in
@@ -131,8 +131,11 @@ export class StepLog {
     if (facts.length === 0) return;
     const written = this.#store.mutate(
       async (tx) => {
-        for (const fact of facts) {
+        const last = new Map(facts.map((fact) => [fact.step, fact]));
+        for (const fact of last.values()) {
           await upsertStep(tx, this.#run.run_id, this.attempt, fact);
+        }
+        for (const fact of facts) {
           tx.event({
             kind: "run.step",
             repo: this.#run.repo,

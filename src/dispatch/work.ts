@@ -1,9 +1,14 @@
 import { z } from "zod";
 import { OrchestratorError } from "../domain/errors.ts";
 import { sessionName } from "../fleet/context.ts";
+import { cleanTail } from "../fleet/failure-text.ts";
 import { Mirror } from "../fleet/mirror.ts";
+import type { Transport } from "../transport/transport.ts";
+import { jobOf } from "./attempts.ts";
 import type { DispatchContext } from "./context.ts";
 import type { Run } from "./runs.ts";
+
+const MAX_LOG_BYTES = 256 * 1024;
 
 const snapshotOf = z.object({ snapshot: z.string().nullable() });
 
@@ -26,7 +31,7 @@ export async function diffOfRun(context: DispatchContext, run: Run): Promise<str
   return mirror.diff(run.base_commit, report.snapshot);
 }
 
-/** Steps with their last lines, and the agent's screen when its worker answers. */
+/** The run's events, and as long as its worker answers: what its set-up said, and the agent's screen. */
 export async function logsOfRun(
   context: DispatchContext,
   run: Run,
@@ -44,8 +49,40 @@ export async function logsOfRun(
   const transport =
     run.worker_id === null ? undefined : await context.connections.kept(run.worker_id);
   if (transport === undefined) return `${history.join("\n")}\n`;
+  const setup = await setupLog(context, run, transport, lines);
   const screen = await provisioner
     .screen(transport, sessionName(run.repo))
     .catch(() => "(the screen cannot be read now)");
-  return `${history.join("\n")}\n\n--- screen of ${run.run_id} ---\n${screen.trimEnd()}\n`;
+  return [
+    ...history,
+    ...(setup === null ? [] : ["", `--- setup of ${run.run_id} ---`, ...setup]),
+    "",
+    `--- screen of ${run.run_id} ---`,
+    screen.trimEnd(),
+    "",
+  ].join("\n");
+}
+
+/** The last lines of the run's latest set-up; null when there was none, or it was skipped, or it cannot be read now. */
+async function setupLog(
+  context: DispatchContext,
+  run: Run,
+  transport: Transport,
+  lines: number,
+): Promise<string[] | null> {
+  const { store, provisioner } = context.fleet;
+  const step = await store.db
+    .selectFrom("steps")
+    .select("attempt")
+    .where("run_id", "=", run.run_id)
+    .where("step", "=", "setup")
+    .where("state", "!=", "skipped")
+    .orderBy("attempt", "desc")
+    .executeTakeFirst();
+  if (step === undefined) return null;
+  const job = jobOf(run, step.attempt);
+  const text = await provisioner
+    .stepLog(transport, { job, step: "setup" }, MAX_LOG_BYTES)
+    .catch(() => null);
+  return text === null ? null : cleanTail(text.split("\n")).slice(-lines);
 }

@@ -37,7 +37,7 @@ export type RunEvent =
  * carry a `reason`. Self-transitions (a step retried, launch n again, a follow-up message) are listed.
  */
 export const RUN_TRANSITIONS: Table<RunState, RunEvent> = {
-  // `failed`: a follow-up whose worker is gone or was given away can never be assigned.
+  // `failed`: a run whose worker is gone, or a follow-up whose conversation is, can never be assigned.
   queued: { assigned: "driving", cancel: "cancelled", failed: "finishing" },
   driving: {
     requeued: "queued",

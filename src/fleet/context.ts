@@ -35,6 +35,8 @@ export interface FleetContext {
   readonly keys: { readonly privateKey: string; readonly publicKey: string };
   /** Ids of the workers without a run that somebody in this process is making ready now. */
   readonly making: Set<string>;
+  /** Destructions under way in this process, by the worker's id. */
+  readonly destroying: Map<string, Promise<void>>;
   /** Folder of the bare mirrors. */
   readonly mirrors: string;
   /** Reads the repo's secret; `invalid_config` when it cannot be read. */

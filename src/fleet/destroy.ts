@@ -1,4 +1,4 @@
-import { OrchestratorError } from "../domain/errors.ts";
+import { OrchestratorError, type ErrorCode, type ErrorFields } from "../domain/errors.ts";
 import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { asRunId } from "../domain/ids.ts";
 import type { Probe } from "../provisioner/provisioner.ts";
@@ -9,9 +9,45 @@ import { findWorker, moveWorker, type Worker } from "./workers.ts";
 
 /**
  * Destroys a worker after checking, at this moment and on the worker itself, that nobody is attached, no agent works, no run is live, and
- * all its work is in the mirror. Refuses with `needs_person` and the reason otherwise; there is no flag that overrides it.
+ * all its work is in the mirror. Refuses with `needs_person` and the reason otherwise, also when a run took the worker at the same moment;
+ * there is no flag that overrides it. Who asks while it is being destroyed shares the outcome.
  */
 export async function destroyWorker(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+): Promise<void> {
+  const { destroying } = context;
+  const underWay = destroying.get(worker.worker_id);
+  if (underWay !== undefined) return underWay;
+  const done = destroyUnlessOvertaken(context, connections, worker).finally(() =>
+    destroying.delete(worker.worker_id),
+  );
+  destroying.set(worker.worker_id, done);
+  return done;
+}
+
+async function destroyUnlessOvertaken(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+): Promise<void> {
+  try {
+    await destroy(context, connections, worker);
+  } catch (error) {
+    if (!(error instanceof OrchestratorError) || !OVERTAKEN.has(error.code)) throw error;
+    const now = await findWorker(context.store.db, worker.worker_id);
+    // Its provider said meanwhile that it is gone, or another asked just before.
+    if (now.allocation === "destroyed") return;
+    await refuseIfLive(context, now);
+    throw refused(worker, "it was used at the same moment", { retryable: true, cause: error });
+  }
+}
+
+/** The row was moved by somebody else, or the worker has seen a higher epoch than this look at it. */
+const OVERTAKEN: ReadonlySet<ErrorCode> = new Set(["not_claimable", "lease_stale"]);
+
+async function destroy(
   context: FleetContext,
   connections: Connections,
   worker: Worker,
@@ -44,12 +80,13 @@ export async function destroyWorker(
   );
 }
 
-function refused(worker: Worker, reason: string): OrchestratorError {
+function refused(worker: Worker, reason: string, fields: ErrorFields = {}): OrchestratorError {
   return new OrchestratorError(
     "needs_person",
     `worker ${worker.name} was not destroyed: ${reason}`,
     {
       hint: `look at it with 'orchestrator attach ${worker.name}'`,
+      ...fields,
     },
   );
 }

@@ -23,6 +23,7 @@ export interface PreparePurpose {
   readonly clone: "fresh" | "reuse" | "continue" | "untouched";
   /** The launch whose agent must be over before the clone is touched. */
   readonly former: { readonly run: string; readonly launch: number } | null;
+  /** How long it may take beside the set-up script. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
@@ -82,7 +83,8 @@ export async function prepare(
       epoch: purpose.epoch,
       steps: stepsFor(purpose),
       params: params(context, worker, repo, purpose, auth),
-      timeoutMs: purpose.timeoutMs,
+      // The set-up's own limit is kept on the worker; here only what hangs beside it is given up.
+      timeoutMs: purpose.timeoutMs + repo.setupMinutes * 60_000,
       signal: purpose.signal,
     },
     onLine,
@@ -117,6 +119,7 @@ function params(
     BRANCH: repo.branch ?? "",
     RUN_BRANCH: purpose.runBranch,
     SETUP: repo.setup,
+    SETUP_S: String(Math.max(1, Math.ceil(repo.setupMinutes * 60))),
     ENV_B64: base64(
       Object.entries(repo.env)
         .map(([name, value]) => `${name}=${value}`)

@@ -5,6 +5,7 @@ import { allocate } from "./allocate.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, repoConfig, runtimeOf, sessionName, type FleetContext } from "./context.ts";
 import { ensureCreated } from "./create.ts";
+import { whyFull } from "./disk.ts";
 import { cleanTail, failureText } from "./failure-text.ts";
 import { prepare, type Seeds } from "./prepare.ts";
 import { isUnsaved, rescue } from "./rescue.ts";
@@ -18,7 +19,7 @@ import {
 } from "./workers.ts";
 import type { Transport } from "../transport/transport.ts";
 
-/** How long one preparation may take, clone and set-up included (ms). */
+/** How long one preparation may take beside the set-up script (ms). */
 const READY_TIMEOUT_MS = 60 * 60_000;
 
 /** Reserves the pool's lowest free number for a worker without a run. `nothing_available` at the cap or when the provider is full. */
@@ -140,11 +141,28 @@ async function make(
   } catch (error) {
     // Our own end is no failure of the worker: the next controller goes on from here.
     if (signal.aborted) throw error;
-    const reason = cleanText(error instanceof Error ? error.message : String(error), 300);
+    const shown = await explained(connections, worker, error);
+    const reason = cleanText(shown instanceof Error ? shown.message : String(shown), 300);
     await context.store.mutate((tx) => moveWorker(tx, current, "step_failed", { reason }));
-    throw error;
+    throw shown;
   }
   return findWorker(context.store.db, worker.worker_id);
+}
+
+/** What a worker's scripts cannot say when they fail. */
+async function explained(
+  connections: Connections,
+  worker: Worker,
+  error: unknown,
+): Promise<unknown> {
+  const transport = await connections.kept(worker.worker_id);
+  const full = transport === undefined ? null : await whyFull(transport, worker.name);
+  if (full === null) return error;
+  return new OrchestratorError(
+    "needs_person",
+    `worker ${worker.name} could not be prepared: ${full}`,
+    { hint: `when there is, run 'orchestrator worker setup ${worker.name}'`, cause: error },
+  );
 }
 
 /** Sets up an `unready` worker again. What is on it is saved first; when that fails, nothing is touched. */

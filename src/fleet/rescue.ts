@@ -4,6 +4,7 @@ import type { RunId } from "../domain/ids.ts";
 import type { Saved } from "../provisioner/provisioner.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { FleetContext } from "./context.ts";
+import { whyFull } from "./disk.ts";
 import { Mirror } from "./mirror.ts";
 import { noteWorker, type Worker } from "./workers.ts";
 
@@ -29,7 +30,8 @@ export async function rescue(
     // What the worker cannot read or git cannot take will not be better the next time; a cut connection may.
     if (!(error instanceof OrchestratorError) || error.retryable || error.code !== "internal")
       throw error;
-    return { kind: "not-rescued", reason: error.message, saved: null };
+    const full = await whyFull(transport, worker.name);
+    return { kind: "not-rescued", reason: full ?? error.message, saved: null };
   }
 }
 

@@ -4,9 +4,16 @@ import { isTerminal, TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
 import { findRun, type Message, type Run } from "../dispatch/runs.ts";
 import { statusOf } from "../dispatch/status.ts";
+import { sql } from "../store/sql.ts";
 import type { Db } from "../store/store.ts";
 import type { Services } from "./services.ts";
-import { reportView, type RunDetailView, type RunView } from "./views.ts";
+import {
+  reportView,
+  type MessageView,
+  type RunDetailView,
+  type RunView,
+  type SentView,
+} from "./views.ts";
 
 const MAX_SHOWN_TEXT = 2_000;
 
@@ -81,18 +88,42 @@ async function isThere(
   if (isTerminal(run.state)) return true;
   if (until === "ended") return false;
   if (run.state === "blocked") return true;
-  return until === "delivered" && (await firstReceipt(db, run.run_id)) === "accepted";
+  return until === "delivered" && (await messageInPlay(db, run.run_id))?.receipt === "accepted";
 }
 
-async function firstReceipt(db: Db, runId: RunId): Promise<Message["receipt"]> {
-  const message = await db
-    .selectFrom("messages")
-    .select("receipt")
-    .where("run_id", "=", runId)
+/** The message that the latest launch carries, or the first one before any launch: what waits behind it hides nothing of it. */
+async function messageInPlay(db: Db, runId: RunId): Promise<Message | undefined> {
+  const messages = db.selectFrom("messages").selectAll().where("run_id", "=", runId);
+  const carried = await messages
+    .where("launch", "is not", null)
+    .orderBy("launch", "desc")
     .orderBy("seq", "desc")
     .executeTakeFirst();
-  return message?.receipt ?? "unknown";
+  return carried ?? (await messages.orderBy("seq").executeTakeFirst());
 }
+
+/** A run and the message that was just given to it. */
+export async function viewSent(db: Db, run: Run, seq: number, now: number): Promise<SentView> {
+  const message = await db
+    .selectFrom("messages")
+    .selectAll()
+    .where("run_id", "=", run.run_id)
+    .where("seq", "=", seq)
+    .executeTakeFirstOrThrow();
+  return { ...(await viewRun(db, run, now)), message: viewMessage(message) };
+}
+
+const viewMessage = (message: Message): MessageView => ({
+  seq: message.seq,
+  launch: message.launch,
+  receipt: message.receipt,
+  form: message.form,
+  bytes: Buffer.byteLength(message.body),
+  text: message.body.slice(0, MAX_SHOWN_TEXT),
+  created_at: message.created_at,
+  confirmed_at: message.confirmed_at,
+  detail: message.detail,
+});
 
 export async function viewRun(db: Db, run: Run, now: number): Promise<RunView> {
   const worker =
@@ -121,7 +152,7 @@ export async function viewRun(db: Db, run: Run, now: number): Promise<RunView> {
     state_reason: run.reason,
     worker: worker?.name ?? null,
     reason: run.allocation_reason,
-    receipt: await firstReceipt(db, run.run_id),
+    receipt: (await messageInPlay(db, run.run_id))?.receipt ?? "unknown",
     status:
       verdict === null
         ? null
@@ -159,7 +190,8 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
     .where("run_id", "=", run.run_id)
     .where("step", "!=", "attempt")
     .orderBy("attempt")
-    .orderBy("started_at")
+    // As they were begun: those written together have one time.
+    .orderBy(sql`rowid`)
     .execute();
   const messages = await db
     .selectFrom("messages")
@@ -173,19 +205,10 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
       attempt: step.attempt,
       step: step.step,
       state: step.state,
-      ms: step.ended_at === null ? null : step.ended_at - step.started_at,
+      ms: step.ended_at === null ? null : Math.max(0, step.ended_at - step.started_at),
       detail: step.detail,
     })),
-    messages: messages.map((message) => ({
-      seq: message.seq,
-      receipt: message.receipt,
-      form: message.form,
-      bytes: Buffer.byteLength(message.body),
-      text: message.body.slice(0, MAX_SHOWN_TEXT),
-      created_at: message.created_at,
-      confirmed_at: message.confirmed_at,
-      detail: message.detail,
-    })),
+    messages: messages.map(viewMessage),
     report: run.report === null ? null : reportView.parse(JSON.parse(run.report)),
   };
 }

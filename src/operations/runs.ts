@@ -3,7 +3,7 @@ import { runIdInput, repoName, requestId, taskText } from "./inputs.ts";
 import { operation } from "./operation.ts";
 import { orchestrationOf } from "./require.ts";
 import { listRuns, showRun, waitForRun } from "./run-views.ts";
-import { logLineView, runDetailView, runView } from "./views.ts";
+import { logLineView, runDetailView, runView, sentView } from "./views.ts";
 
 const byId = z.strictObject({ run_id: runIdInput });
 
@@ -163,7 +163,7 @@ export const sendMessage = operation({
     live: z.boolean().default(false).describe("paste into the live window instead of a new launch"),
     request_id: requestId.optional(),
   }),
-  output: runView,
+  output: sentView,
   errors: [
     "not_found",
     "not_claimable",

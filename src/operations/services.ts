@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
 import type { AnswerView, InterruptView } from "./person.ts";
-import type { LogLineView, PlanView, RunView, WorkerView } from "./views.ts";
+import type { LogLineView, PlanView, RunView, SentView, WorkerView } from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -41,7 +41,7 @@ export interface Orchestration {
     target: string,
     text: string,
     options: { live: boolean; requestId: string | undefined },
-  ): Promise<RunView>;
+  ): Promise<SentView>;
   answer(runId: string, input: AnswerInput): Promise<AnswerView>;
   interrupt(target: string, by: string): Promise<InterruptView>;
   diff(runId: string): Promise<string>;

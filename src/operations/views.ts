@@ -34,6 +34,7 @@ export const stepView = z.object({
 
 export const messageView = z.object({
   seq: z.number(),
+  launch: z.number().nullable().describe("the launch that carries it; null: it waits for its turn"),
   receipt: z.enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"]),
   form: z.enum(["exact", "prefixed", "file"]).nullable(),
   bytes: z.number(),
@@ -85,7 +86,9 @@ export const runView = z.object({
   state_reason: z.string().nullable(),
   worker: z.string().nullable(),
   reason: z.string().nullable().describe("why this worker, or why none yet"),
-  receipt: z.enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"]),
+  receipt: z
+    .enum(["accepted", "queued", "blocked", "typed_only", "refused", "unknown"])
+    .describe("of the message that the latest launch carries; what waits behind it has its own"),
   status: statusView.nullable(),
   runtime: z.string(),
   mode: z.string(),
@@ -136,6 +139,10 @@ export const workerView = z.object({
   created_at: z.number(),
 });
 
+export const sentView = runView.extend({
+  message: messageView.describe("the message that was sent, with its own receipt"),
+});
+
 export const planView = z.object({
   kind: z.enum(["use", "create", "queue", "refuse"]),
   worker: z.string().nullable(),
@@ -162,6 +169,8 @@ export const logLineView = z.object({
 
 export type LogLineView = z.output<typeof logLineView>;
 export type RunView = z.output<typeof runView>;
+export type SentView = z.output<typeof sentView>;
+export type MessageView = z.output<typeof messageView>;
 export type RunDetailView = z.output<typeof runDetailView>;
 export type WorkerView = z.output<typeof workerView>;
 export type StatusView = z.output<typeof statusView>;

@@ -118,7 +118,7 @@ export async function viewWorker(db: Db, worker: Worker, now: number): Promise<W
     provider: worker.provider,
     provider_state: worker.provider_state,
     provider_state_age_ms:
-      worker.provider_state_at === null ? null : now - worker.provider_state_at,
+      worker.provider_state_at === null ? null : Math.max(0, now - worker.provider_state_at),
     allocation: worker.allocation,
     reason: worker.reason,
     idle: why === null,

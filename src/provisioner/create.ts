@@ -46,5 +46,6 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     readJson: files.readJson,
     writeJson: files.writeJson,
     readTail: files.readTail,
+    stepLog: files.stepLog,
   };
 }

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { OrchestratorError } from "../domain/errors.ts";
 import type { Transport } from "../transport/transport.ts";
 import { WORKER_CODES, workerFailed } from "./bundle.ts";
+import type { StepName } from "./provisioner.ts";
 
 const TIMEOUT_MS = 30_000;
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
@@ -88,6 +89,19 @@ export async function readTail(
 ): Promise<string | null> {
   if (!path.startsWith("/"))
     throw new OrchestratorError("invalid_input", `${JSON.stringify(path)} is not absolute`);
+  return tail(transport, path, maxBytes);
+}
+
+/** The last `maxBytes` of what a step of a job said; null when the job had no such step, or its log is gone. */
+export function stepLog(
+  transport: Transport,
+  input: { readonly job: string; readonly step: StepName },
+  maxBytes: number,
+): Promise<string | null> {
+  return tail(transport, relative(`.orchestrator/jobs/${input.job}/${input.step}.log`), maxBytes);
+}
+
+async function tail(transport: Transport, path: string, maxBytes: number): Promise<string | null> {
   const result = await transport.script(TAIL, [path, String(maxBytes)], {
     timeoutMs: TIMEOUT_MS,
     maxOutputBytes: maxBytes + 4,

@@ -212,6 +212,12 @@ export interface Provisioner {
   ): Promise<boolean>;
   /** Last `maxBytes` of a file given by absolute path; null when absent. */
   readTail(transport: Transport, path: string, maxBytes: number): Promise<string | null>;
+  /** Last `maxBytes` of what a step of a job said, as it said it; null when there is no such log. */
+  stepLog(
+    transport: Transport,
+    input: { job: string; step: StepName },
+    maxBytes: number,
+  ): Promise<string | null>;
 }
 
 export interface FollowedLine {

@@ -2,7 +2,7 @@ import { cleanText } from "../domain/text.ts";
 import type { Evidence } from "./evidence.ts";
 import type { StatusContext } from "./status-context.ts";
 
-const age = (now: number, at: number) => `${((now - at) / 1_000).toFixed(1)} s ago`;
+const age = (now: number, at: number) => `${(Math.max(0, now - at) / 1_000).toFixed(1)} s ago`;
 
 /** Every reading a verdict could look at, one line each, for `--explain`. */
 export function explainReadings(evidence: Evidence, context: StatusContext): string[] {

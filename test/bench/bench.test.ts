@@ -56,14 +56,26 @@ const built = existsSync(join(ROOT, "dist", "orchestrator.cjs"));
 const skip = built ? false : "the product is not built";
 
 test(
-  "one round of everything gives readings for every block",
+  "one round of each kind gives readings for every block",
   { skip, timeout: 240_000 },
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "bench-"));
     const json = join(folder, "report.json");
     const bench = join(import.meta.dirname, "bench.ts");
     try {
-      const args = [bench, "--rounds", "1", "--at-once", "2", "--once", "--json", json];
+      // The others only wait for time to pass.
+      const args = [
+        bench,
+        "--only",
+        "P1,P4,P9,P12",
+        "--rounds",
+        "1",
+        "--at-once",
+        "2",
+        "--once",
+        "--json",
+        json,
+      ];
       const { stdout } = await execute(process.execPath, args);
       const { blocks } = JSON.parse(readFileSync(json, "utf8")) as Report;
       assert.deepEqual(
@@ -74,11 +86,12 @@ test(
           "P1 at a distance",
           "P12 2 at once",
           "P12 beside mute workers",
+          "P4 detection",
         ],
       );
       for (const { series, goals } of blocks) {
         for (const { name, rounds, median: middle } of series) {
-          assert.equal(rounds, 1, name);
+          assert.ok(rounds >= 1, name);
           assert.ok(middle > 0, `${name}: ${middle}`);
           assert.ok(stdout.includes(name));
         }

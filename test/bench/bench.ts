@@ -2,6 +2,9 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { whileSteady } from "./calibrate.ts";
 import { cliStart } from "./cli-start.ts";
+import { deadLink } from "./dead-link.ts";
+import { detection } from "./detection.ts";
+import { idle } from "./idle.ts";
 import { manyAtOnce, someMute } from "./many-at-once.ts";
 import { openProduct } from "./product.ts";
 import { openPrototype } from "./prototype.ts";
@@ -16,18 +19,20 @@ import {
 import { distantDispatch, warmDispatch } from "./warm-dispatch.ts";
 
 /*
- * node test/bench/bench.ts [--only P1,P9,P12] [--rounds N] [--at-once 1,10,50] [--json FILE] [--once]
+ * node test/bench/bench.ts [--only P1,P4,P9,P10,P12,P13] [--rounds N] [--at-once 1,10,50] [--json FILE] [--once]
  *
  * Measures the built product against floors and peers in the same run, in turn, and prints ratios. Exit code 1 when a goal is missed; a
  * goal on a machine that was too noisy, or of fewer than five rounds, is neither met nor missed.
  */
 
 const USAGE =
-  "usage: node test/bench/bench.ts [--only P1,P9,P12] [--rounds N] [--at-once 1,10,50] [--json FILE] [--once]";
+  "usage: node test/bench/bench.ts [--only P1,P4,P9,P10,P12,P13] [--rounds N] [--at-once 1,10,50] [--json FILE] [--once]";
+
+const GOALS = ["P1", "P4", "P9", "P10", "P12", "P13"];
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "P1,P9,P12" },
+    only: { type: "string", default: GOALS.join(",") },
     rounds: { type: "string" },
     "at-once": { type: "string", default: "1,10,50" },
     json: { type: "string" },
@@ -38,10 +43,7 @@ const { values } = parseArgs({
 const only = new Set(values.only.split(","));
 const sizes = values["at-once"].split(",").map(Number);
 const wanted = values.rounds === undefined ? undefined : Number(values.rounds);
-if (
-  [...only].some((id) => !["P1", "P9", "P12"].includes(id)) ||
-  ![...sizes, wanted ?? 1].every(isCount)
-) {
+if ([...only].some((id) => !GOALS.includes(id)) || ![...sizes, wanted ?? 1].every(isCount)) {
   console.error(USAGE);
   process.exit(2);
 }
@@ -78,6 +80,16 @@ if (only.has("P12")) {
   });
   await block("P12 beside mute workers", () => someMute(product, wanted ?? 5));
 }
+
+if (only.has("P4")) {
+  await using product = await openProduct({ workers: 1 });
+  await block("P4 detection", () => detection(product, wanted ?? 10));
+}
+if (only.has("P10")) {
+  await using product = await openProduct({ workers: 5 });
+  await block("P10 idle", () => idle(product, wanted ?? 5));
+}
+if (only.has("P13")) await block("P13 dead link", () => deadLink(wanted ?? 5));
 
 const report: Report = { machine: machine(), blocks };
 process.stdout.write(reportText(report));

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 /** Readings of one thing, in the order of their rounds. */
 export interface Series {
   readonly name: string;
-  readonly unit: "ms";
+  readonly unit: "ms" | "% of a core" | "MiB";
   readonly samples: number[];
 }
 
@@ -16,13 +16,23 @@ export interface Summary {
   readonly most: number;
 }
 
-export const series = (name: string): Series => ({ name, unit: "ms", samples: [] });
+export const series = (name: string, unit: Series["unit"] = "ms"): Series => ({
+  name,
+  unit,
+  samples: [],
+});
 
 export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   const upper = sorted[middle] ?? Number.NaN;
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
+}
+
+/** The reading that this part of all are at most, e.g. 0.99. */
+export function quantile(samples: readonly number[], part: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN;
 }
 
 export function summary({ name, unit, samples }: Series): Summary {

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { connectController, type Client } from "../../src/operations/client.ts";
-import { runDetailView, runView, workerView } from "../../src/operations/views.ts";
+import { eventView, runDetailView, runView, workerView } from "../../src/operations/views.ts";
 import { installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
 import { timed, wallMs } from "./measure.ts";
@@ -55,6 +55,11 @@ export interface Product extends AsyncDisposable {
   /** Ends the turns of these runs and waits until their workers are idle again. */
   settle(runIds: readonly string[]): Promise<void>;
   cancel(runId: string): Promise<void>;
+  readonly controllerPid: number;
+  homeOf(worker: string): string;
+  run(runId: string): Promise<z.infer<typeof runDetailView>>;
+  /** Events of a run from now on, as they come. */
+  events(runId: string, signal: AbortSignal): AsyncIterable<z.infer<typeof eventView>>;
   /** Only with `proxied`. */
   link(setting: LinkSetting): Promise<void>;
 }
@@ -188,6 +193,13 @@ function productOver(
       const took = wallMs() - startedAt;
       const { at, hash } = held(runId);
       return { runId, heldMs: at - startedAt, wallMs: took, hash };
+    },
+    controllerPid: controller.pid ?? 0,
+    homeOf: installed.homeOf,
+    run: async (runId) => runDetailView.parse(await opened.call("run.show", { run_id: runId })),
+    async *events(runId, signal) {
+      const items = opened.stream("events.follow", { run_id: runId }, signal);
+      for await (const item of items) yield eventView.parse(item);
     },
     async cancel(runId) {
       await opened.call("run.cancel", { run_id: runId });

@@ -10,7 +10,7 @@ import { EXIT_CODES, OrchestratorError, type ErrorCode } from "../../src/domain/
 import { OPERATIONS } from "../../src/operations/registry.ts";
 import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
 import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
-import { event, RUN, WORKER } from "../support/views.ts";
+import { event, RUN, SENT, WORKER } from "../support/views.ts";
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
@@ -44,7 +44,7 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "run.cancel": () => ({ ...RUN, state: "cancelling" }),
   "run.retry": () => RUN,
   "run.resume": () => RUN,
-  send: () => RUN,
+  send: () => SENT,
   "run.answer": () => ANSWERED,
   "run.interrupt": () => ({ run: RUN, keys: ["Escape"], evidence: "registry: idle" }),
   "worker.list": () => [WORKER],

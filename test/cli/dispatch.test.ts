@@ -12,7 +12,7 @@ import {
   type FakeController,
   type Handler,
 } from "../support/fake-services.ts";
-import { event, RUN } from "../support/views.ts";
+import { event, MESSAGE, RUN } from "../support/views.ts";
 import { until } from "../support/wait.ts";
 
 const BLOCKED: Partial<RunDetailView> = {
@@ -516,4 +516,58 @@ test("--no-daemon hosts the controller, waits for the end and stops it; a runnin
   const { code, err } = await cli([...TASK, "--no-daemon"], hosting);
   assert.equal(code, 0);
   assert.match(err, /a controller is running already/);
+});
+
+test("a follow-up to a working agent is told by its own receipt, not the run's", async () => {
+  const second = { ...MESSAGE, seq: 2, launch: null, receipt: "queued", bytes: 4 } as const;
+  const sending = (receipt: "queued" | "refused" | "typed_only", argv: readonly string[] = []) => {
+    const message = { ...second, receipt };
+    const done = receipt === "refused" ? ({ state: "completed" } as const) : {};
+    return tell(["send", RUN.run_id, "--command", "more", ...argv], {
+      events: [event("run.delivered", {}), event("run.finished", {})],
+      run: { ...done, messages: [MESSAGE, message] },
+      handlers: {
+        status: () => ({ workers: [], runs: [RUN] }),
+        "events.read": () => [],
+        send: () => ({ ...RUN, message }),
+      },
+    });
+  };
+  const queued = await sending("queued");
+  assert.deepEqual(
+    [queued.code, queued.out],
+    [0, `${RUN.run_id}  receipt: queued: the agent gets it at the end of its turn\n`],
+  );
+  const typed = await sending("typed_only");
+  assert.deepEqual([typed.code, typed.out], [6, `${RUN.run_id}  receipt: typed_only\n`]);
+  assert.match(typed.err, /nothing proves/);
+  for (const argv of [[], ["--wait"]]) {
+    const refused = await sending("refused", argv);
+    assert.equal(refused.code, 12, refused.out);
+    assert.match(refused.err, /was not delivered: run run-000000000001 ended before its turn came/);
+  }
+});
+
+test("'send --wait' goes on until the message itself is delivered", async () => {
+  const messages = [MESSAGE, { ...MESSAGE, seq: 2, launch: 2, bytes: 4 }];
+  let looks = 0;
+  const { code, out } = await tell(["send", RUN.run_id, "--command", "more", "--wait"], {
+    // The first is of the message before: told late, it is no news of this one.
+    events: [event("run.delivered", {}), event("run.delivered", {})],
+    handlers: {
+      status: () => ({ workers: [], runs: [RUN] }),
+      "events.read": () => [],
+      send: () => ({ ...RUN, message: { ...MESSAGE, seq: 2, launch: null, receipt: "queued" } }),
+      "run.show": () => {
+        looks += 1;
+        if (looks > 1) return { ...RUN, launch: 2, messages };
+        return {
+          ...RUN,
+          messages: [MESSAGE, { ...MESSAGE, seq: 2, launch: null, receipt: "queued" }],
+        };
+      },
+    },
+  });
+  assert.deepEqual([code, looks], [0, 2]);
+  assert.match(out, /\(4 bytes: accepted\)/);
 });

@@ -100,7 +100,7 @@ describe("people beside the real Claude Code CLI", { skip, concurrency: 2 }, () 
     const sent = await fleet.send(run.run_id, "go on, $(please) `now` 👍 [[text went on]]", {
       live: true,
     });
-    assert.equal(sent.receipt, "typed_only");
+    assert.equal(sent.message.receipt, "typed_only");
     const ended = await fleet.ends(run.run_id);
     assert.deepEqual(
       [ended.state, ended.report?.summary, ended.launch],
@@ -130,7 +130,10 @@ describe("people beside the real Claude Code CLI", { skip, concurrency: 2 }, () 
     );
     await fleet.shows(run.run_id, "running");
     const sent = await fleet.send(run.run_id, "second [[text two]]");
-    assert.deepEqual([sent.run_id, sent.receipt], [run.run_id, "queued"]);
+    assert.deepEqual(
+      [sent.run_id, sent.receipt, sent.message.receipt],
+      [run.run_id, "accepted", "queued"],
+    );
     const ended = await fleet.ends(run.run_id);
     assert.deepEqual(
       [ended.state, ended.report?.summary, ended.launch],
@@ -198,12 +201,19 @@ test(
     const told = (await fleet.events(run.run_id)).filter(({ kind }) => kind === "run.blocked");
     assert.equal(told.length, 1, "said once");
 
+    // What waits behind it has a receipt of its own, and does not hide that this one is stuck.
+    const sent = await fleet.send(run.run_id, "and [[text then this]]");
+    assert.deepEqual(
+      [sent.receipt, sent.message.receipt, (await fleet.show(run.run_id)).receipt],
+      ["blocked", "queued", "blocked"],
+    );
+
     // A person answers it: late proof of the delivery makes the run active, and it completes.
     await fleet.press(worker, "Enter");
     const ended = await fleet.ends(run.run_id);
     assert.deepEqual(
       [ended.state, ended.receipt, ended.report?.summary, ended.launch],
-      ["completed", "accepted", "after all", 1],
+      ["completed", "accepted", "then this", 2],
     );
   },
 );

@@ -35,3 +35,12 @@ test("a second task reuses the warm worker from a clean base, a failing one fail
   const { diff } = await installed.call<{ diff: string }>("run.diff", { run_id: first.run_id });
   assert.match(diff, /^\+one$/m);
 });
+
+test("the steps of a run are shown in the order in which they were done", async () => {
+  await using installed = installation();
+  const run = await installed.dispatch("true");
+  const shown = await installed.wait(run.run_id);
+  const names = shown.steps.map(({ step }) => step);
+  const order = ["create", "connect", "owner", "keys", "saved", "clone", "branch", "setup"];
+  assert.deepEqual(names, [...order, "agent", "session"]);
+});

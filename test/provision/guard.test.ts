@@ -80,6 +80,58 @@ test("the guard tells each change of the registry, once more when it has settled
   assert.ok(after.length <= 12 && settled <= 6, `${after.length} pulses, ${settled} settled`);
 });
 
+test("a registry that still says busy after the end of a turn does not undo it; one that says so anew does", async () => {
+  using worker = new TestWorker();
+  worker.openSession();
+  const go = [0, 1].map((index) => join(worker.root, `go-${index}`));
+  await worker.startAgent(RUN, 1, [
+    'registry {"status":"busy"}',
+    "hook Stop {}",
+    `wait ${go[0]}`,
+    'registry {"status":"idle"}',
+    `wait ${go[1]}`,
+    'registry {"status":"busy"}',
+    "wait /nowhere",
+  ]);
+  await until(() => worker.windowName() === "agent:completed", { what: "the turn's end" });
+  worker.openGuard();
+  const late = await pulseWith(worker, { registry: "busy", settled: true });
+  assert.equal(late["window"], "agent:completed");
+  assert.equal(worker.windowName(), "agent:completed");
+  await worker.shell(`: >"$1"`, [go[0] ?? ""]);
+  await pulseWith(worker, { registry: "idle", settled: true, window: "agent:completed" });
+  // A name of the time before the clock went back says nothing about what is written now.
+  worker.tmux("set-option", "-w", "-t", `=${SESSION}:1`, "@since", String(Date.now() + 3_600_000));
+  await worker.shell(`: >"$1"`, [go[1] ?? ""]);
+  await pulseWith(worker, { registry: "busy", settled: true, window: "agent:running" });
+});
+
+test("an answered dialog is running again, unless its turn has ended before anybody looked", async () => {
+  using worker = new TestWorker();
+  worker.openSession({ guard: true });
+  const go = [0, 1, 2].map((index) => join(worker.root, `go-${index}`));
+  await worker.startAgent(RUN, 1, [
+    'registry {"status":"waiting"}',
+    `wait ${go[0]}`,
+    'registry {"status":"busy"}',
+    `wait ${go[1]}`,
+    'registry {"status":"waiting"}',
+    `wait ${go[2]}`,
+    'registry {"status":"busy"}',
+    "hook Stop {}",
+    "wait /nowhere",
+  ]);
+  const next = (index: number) => worker.shell(`: >"$1"`, [go[index] ?? ""]);
+  await pulseWith(worker, { registry: "waiting", window: "agent:error" });
+  await next(0);
+  await pulseWith(worker, { registry: "busy", window: "agent:running" });
+  await next(1);
+  await pulseWith(worker, { registry: "waiting", window: "agent:error" });
+  await next(2);
+  await pulseWith(worker, { registry: "busy", settled: true });
+  assert.equal(worker.windowName(), "agent:completed");
+});
+
 test("the guard notices a dead agent within about a second", async () => {
   using worker = new TestWorker();
   worker.openSession({ guard: true });

@@ -178,6 +178,35 @@ test("a runner killed at any moment never runs a step twice, and a new job alway
   );
 });
 
+test("what a killed runner left is ended even while it execs all the time, and a stranger of its session is spared", async () => {
+  await using worker = await makeWorker();
+  // Within an exec a process shows an empty environment: one look in ten misses this one.
+  await worker.write(".orchestrator/bin/chain", `exec sh "$0"\n`);
+  await worker.write(
+    ".orchestrator/bin/try",
+    `. "\${0%/*}/lib.sh"
+chain=\${0%/*}/chain
+for turn in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40; do
+  ORCHESTRATOR_JOB=job-$turn setsid sh -c 'env -u ORCHESTRATOR_JOB sh -c "echo \\$\\$ >stranger; exec sleep 1000" & exec sh "$0"' "$chain" &
+  pid=$!
+  until [ -s "$HOME/stranger" ]; do sleep 0.01; done
+  read -r stranger <"$HOME/stranger"
+  rm "$HOME/stranger"
+  proc_stat $pid
+  end_session "$PROC_SESSION" "job-$turn"
+  proc_stat $pid && case $PROC_STATE in Z) ;; *) echo "turn $turn: $pid is left" ;; esac
+  kill -s KILL "$stranger" || echo "turn $turn: the stranger was ended"
+  kill -s KILL $pid 2>/dev/null
+done
+echo done
+`,
+  );
+  const tried = await worker.transport.exec(["sh", ".orchestrator/bin/try"], {
+    timeoutMs: 120_000,
+  });
+  assert.equal(tried.stdout, "done\n", tried.stderr);
+});
+
 test("a stale epoch is refused, and a job that is overtaken stops", async () => {
   const { worker, params } = await waitingWorker();
   await using _ = worker;

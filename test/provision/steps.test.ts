@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readdirSync, readFileSync } from "node:fs";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execFile, spawn } from "node:child_process";
 import { promisify } from "node:util";
 import { test } from "node:test";
 
+import { isAlive } from "../support/agent-window.ts";
 import { killPid } from "../support/local-transport.ts";
 import { makeWorker, TOOLCHAINS, type TestWorker } from "../support/provision-rig.ts";
 import { git, makeRemote, type Fixture } from "../support/repos.ts";
@@ -39,6 +41,19 @@ const failure = (result: {
   step: result.failed?.step,
   why: result.failed?.tail.at(-1),
 });
+
+const commandLines = () =>
+  readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => {
+      try {
+        return readFileSync(join("/proc", pid, "cmdline"), "latin1")
+          .replaceAll("\0", " ")
+          .trim();
+      } catch {
+        return "";
+      }
+    });
 
 test("owner: the first fleet keeps the worker, another one is refused with 20", async () => {
   await using worker = await makeWorker();
@@ -471,6 +486,61 @@ test("setup: the environment is the repository's, and a value is only a value", 
   assert.ok(!log.includes("GIT_CONFIG_COUNT") && !log.includes("GIT_ASKPASS"));
   const bad = await worker.job(["setup"], { params: { ...params, SETUP: "../evil.sh" } });
   assert.equal(bad.code, 64);
+});
+
+test("setup: what takes too long is ended with all that it started, and is 51 with its last lines", async () => {
+  const { worker, remote, params } = await workerWith("kite");
+  await using _ = worker;
+  const begun = (name: string) => `sh -c 'echo $$ >"$HOME/pids/${name}"; exec sleep 1000'`;
+  await remote.commit("Hang", {
+    "scripts/dev-setup.sh": `#!/bin/bash
+trap '' TERM
+echo "fetching the world"
+mkdir -p "$HOME/pids"
+${begun("child")} &
+setsid ${begun("session")} &
+env -i HOME="$HOME" PATH="$PATH" ${begun("bare")} &
+echo $$ >"$HOME/pids/script"
+while :; do read -rt 0.05 <> <(:) || :; done
+`,
+  });
+  const stranger = spawn("sleep", ["1000"], { env: { HOME: worker.home } });
+  try {
+    const result = await worker.job(["clone", "setup"], { params: { ...params, SETUP_S: "3" } });
+    assert.equal(result.code, 51, JSON.stringify(result));
+    assert.deepEqual(result.failed?.tail, [
+      "fetching the world",
+      "scripts/dev-setup.sh was ended: it took longer than 3 s (setupMinutes)",
+    ]);
+    const names = await readdir(join(worker.home, "pids"));
+    assert.deepEqual(names.sort(), ["bare", "child", "script", "session"]);
+    for (const name of names) {
+      const pid = Number(await worker.read(`pids/${name}`));
+      assert.equal(isAlive(pid), false, name);
+    }
+    assert.ok(isAlive(stranger.pid ?? 0));
+  } finally {
+    stranger.kill();
+  }
+});
+
+test("setup: what is in time keeps what it started, and nothing waits for the time to pass", async () => {
+  const { worker, remote, params } = await workerWith("kite");
+  await using _ = worker;
+  await remote.commit("Serve", {
+    "scripts/dev-setup.sh": '#!/bin/sh\nsleep 999 >/dev/null 2>&1 &\necho $! >"$HOME/served"\n',
+  });
+  const result = await worker.job(["clone", "setup"], { params: { ...params, SETUP_S: "900123" } });
+  assert.equal(result.code, 0, JSON.stringify(result));
+  const served = Number(await worker.read("served"));
+  try {
+    assert.ok(isAlive(served));
+    await until(() => commandLines().every((line) => line !== "sleep 900123"), {
+      what: "the end of the watch",
+    });
+  } finally {
+    killPid(served);
+  }
 });
 
 test("agent: found, installed, its version asked once a file; missing is 60", async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import type { AgentStatus } from "../../src/domain/status.ts";
-import type { RunDetailView, RunView } from "../../src/operations/views.ts";
+import type { RunDetailView, RunView, SentView } from "../../src/operations/views.ts";
 import { parseLine } from "../../src/runtimes/parse-line.ts";
 import type { WorkerLine } from "../../src/runtimes/signal.ts";
 import { startMessagesApi } from "../fakes/messages-api.ts";
@@ -33,8 +33,8 @@ export interface ClaudeFleet extends Installation {
   ends(runId: string): Promise<RunDetailView>;
   /** Waits until the agent's status is this one. */
   shows(runId: string, status: AgentStatus): Promise<RunDetailView>;
-  /** Sends a follow-up to a run or a worker's last run; the run that carries it. */
-  send(target: string, text: string, more?: Readonly<Record<string, unknown>>): Promise<RunView>;
+  /** Sends a follow-up to a run or a worker's last run; the run that carries it, and the message. */
+  send(target: string, text: string, more?: Readonly<Record<string, unknown>>): Promise<SentView>;
   /** Waits until the run looks like this; when it does not: the last look and the agent's screen in the error. */
   reaches(
     runId: string,
@@ -154,7 +154,7 @@ export async function claudeFleet(options: ClaudeFleetOptions = {}): Promise<Cla
     ends: (runId) => reaches(runId, (run) => run.finished_at !== null, "the end"),
     shows: (runId, status) =>
       reaches(runId, (run) => run.status?.status === status, `the status ${status}`),
-    send: (target, text, more = {}) => installed.call<RunView>("send", { target, text, ...more }),
+    send: (target, text, more = {}) => installed.call<SentView>("send", { target, text, ...more }),
     async press(worker, ...keys) {
       await tmux(worker, "send-keys", "-t", "=kite-dev:1", ...keys);
     },

@@ -1,6 +1,8 @@
 import type {
   EventView,
+  MessageView,
   RunDetailView,
+  SentView,
   StatusView,
   WorkerView,
 } from "../../src/operations/views.ts";
@@ -12,6 +14,18 @@ const STATUS: StatusView = {
   age_ms: 3_000,
   since: 1_763_640_000_000,
   explain: ["hook: PreToolUse 3s ago", "registry: busy"],
+};
+
+export const MESSAGE: MessageView = {
+  seq: 1,
+  launch: 1,
+  receipt: "accepted",
+  form: "exact",
+  bytes: 11,
+  text: "fix the bug",
+  created_at: 1_763_640_000_000,
+  confirmed_at: 1_763_640_004_000,
+  detail: null,
 };
 
 export const RUN: RunDetailView = {
@@ -42,20 +56,11 @@ export const RUN: RunDetailView = {
     { attempt: 1, step: "clone", state: "done", ms: 1_200, detail: null },
     { attempt: 1, step: "setup", state: "skipped", ms: 0, detail: "unchanged" },
   ],
-  messages: [
-    {
-      seq: 1,
-      receipt: "accepted",
-      form: "exact",
-      bytes: 11,
-      text: "fix the bug",
-      created_at: 1_763_640_000_000,
-      confirmed_at: 1_763_640_004_000,
-      detail: null,
-    },
-  ],
+  messages: [MESSAGE],
   report: null,
 };
+
+export const SENT: SentView = { ...RUN, message: MESSAGE };
 
 export const WORKER: WorkerView = {
   worker: "kite-1",
