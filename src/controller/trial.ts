@@ -1,5 +1,5 @@
 import { execa } from "execa";
-import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config, RepoConfig } from "../config/config.ts";
 import type { Env } from "../config/env.ts";
@@ -89,7 +89,8 @@ export async function sweepTrials(root: string, now: number): Promise<void> {
   const names = await readdir(root).catch(() => []);
   for (const name of names.filter((entry) => entry.startsWith(PREFIX))) {
     const folder = join(root, name);
-    const found = await stat(folder).catch(() => undefined);
+    const found = await lstat(folder).catch(() => undefined);
+    // Anybody may put a link there: it is not followed.
     const isOurs = found?.isDirectory() === true && found.uid === process.getuid?.();
     if (isOurs && now - found.mtimeMs > YOUNG_MS) await removeTrial(folder).catch(() => {});
   }

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -255,6 +256,21 @@ for (const [how, signals, expected] of [
     await nothingLeft(home.path);
   });
 }
+
+test("a link that looks like a trial's folder is not followed", async () => {
+  await using home = await folder();
+  mkdirSync(join(home.path, "t"));
+  mkdirSync(join(home.path, "precious", "h", "local"), { recursive: true });
+  symlinkSync(join(home.path, "precious"), join(home.path, "t", "so-doctor-link"));
+  const { sweep } = openTrials({
+    env: readEnv({ HOME: home.path, ORCHESTRATOR_HOME: join(home.path, "o") }),
+    paths: homePaths(join(home.path, "o")),
+    version: "0",
+  });
+  await sweep(join(home.path, "t"), Date.now() + 600_000);
+  assert.deepEqual(left(home.path), ["so-doctor-link"]);
+  assert.deepEqual(readdirSync(join(home.path, "precious")), ["h"]);
+});
 
 test("what a trial left whose keepers were all killed is ended and removed by the next one", async () => {
   await using home = await folder();

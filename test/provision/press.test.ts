@@ -8,7 +8,7 @@ import { RUN, SESSION, TestWorker } from "../support/worker.ts";
 /** An agent that shows a question and writes down what is typed. */
 async function asking(worker: TestWorker): Promise<string> {
   worker.openSession();
-  await worker.startAgent(RUN, 1, ["say touch made", "say may I?", "wait /nowhere"]);
+  await worker.startAgent(RUN, 1, ["say touch made", "say may I?", `wait ${worker.root}/never`]);
   let screen = "";
   await until(
     async () => {
@@ -66,7 +66,7 @@ test("what is no key, no screen or no session is refused before anything is sent
 test("an interrupt reaches the launch's whole group, and nobody once it has ended", async () => {
   using worker = new TestWorker();
   worker.openSession();
-  const script = ["wait /nowhere"];
+  const script = [`wait ${worker.root}/never`];
   const started = await worker.startAgent(RUN, 1, script);
   const pid = started.stdout.trim().split("\t")[1] ?? "";
   assert.equal((await worker.run("interrupt", [RUN, "2"])).code, 66, "no such launch");

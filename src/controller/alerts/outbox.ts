@@ -64,7 +64,7 @@ export class Outbox {
     const { clock, logger } = this.#effects;
     while (!signal.aborted) {
       const now = clock.now();
-      const due = this.#waiting.find((incident) => incident.at + incident.holdMs <= now);
+      const due = this.#waiting.find(({ at, holdMs }) => holdMs === 0 || at + holdMs <= now);
       if (due === undefined) {
         await this.#pause(now, signal);
         continue;
