@@ -255,6 +255,14 @@ live_pane() {
   esac
 }
 
+# read_watch RUN: how the guard watches the work of a run, as the controller left it in runs/RUN/watch; fails when it is not watched.
+# WATCH_TAKE_S: seconds between snapshots, WATCH_COMMIT_S: how long work may stay without a commit; 0: not at all.
+read_watch() {
+  WATCH_EPOCH='' WATCH_REPO='' WATCH_TAKE_S='' WATCH_COMMIT_S='' WATCH_PUSH=''
+  { read -r WATCH_EPOCH WATCH_REPO WATCH_TAKE_S WATCH_COMMIT_S WATCH_PUSH _; } 2>/dev/null <"$SO_RUNS/$1/watch" || return 1
+  is_number "$WATCH_EPOCH" && is_name "$WATCH_REPO" && is_number "$WATCH_TAKE_S" && is_number "$WATCH_COMMIT_S"
+}
+
 # nudge_tmux: makes the tmux server collect its dead children. While it writes the system's login records for a pane (where
 # it is built with utempter, as in Debian) it ignores SIGCHLD: about one pane in ten that ends is not noticed, keeps a zombie,
 # and reports no exit code until another child of the server ends. A job is one.

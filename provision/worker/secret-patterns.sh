@@ -39,3 +39,17 @@ secrets.yml
 *.tfvars
 kubeconfig
 '
+
+# is_secret PATH: whether the name, as git lists it, is a secret's.
+is_secret() {
+  secret_name=${1%\"}
+  secret_name=${secret_name##*/}
+  secret_name=${secret_name#\"}
+  set -f
+  for secret_pattern in $SECRET_PATTERNS; do
+    # shellcheck disable=SC2254 # a glob
+    case $secret_name in $secret_pattern) set +f && return 0 ;; esac
+  done
+  set +f
+  return 1
+}

@@ -24,9 +24,18 @@ export const commands: readonly CommandSpec[] = [
 
 /** Runs what puts the operator there, on this terminal; its exit code is ours. */
 export async function runAttach(context: Context, given: Given): Promise<number> {
-  const worker = await workerOf(context, argumentOf(given, 0));
+  return goTo(context, given, "worker.attach", await workerOf(context, argumentOf(given, 0)));
+}
+
+/** For `worker.attach` and `worker.console`. */
+export async function goTo(
+  context: Context,
+  given: Given,
+  operation: string,
+  worker: string,
+): Promise<number> {
   const attachment = asAttachment(
-    await performAt(context, "controller", "worker.attach", { worker }, { repeatable: true }),
+    await performAt(context, "controller", operation, { worker }, { repeatable: true }),
   );
   const { io } = context;
   if (isSet(given, "json")) printJson(io, attachment);

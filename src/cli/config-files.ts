@@ -1,4 +1,4 @@
-import { access, constants } from "node:fs/promises";
+import { access, chmod, constants } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { execa } from "execa";
 import { OrchestratorError } from "../domain/errors.ts";
@@ -10,6 +10,13 @@ import { ensureKeys } from "../config/keys.ts";
 import { ensureHome } from "../config/paths.ts";
 import { showReference, showWebhook } from "../config/secrets.ts";
 import type { AlertConfig, Config, RepoConfig, RepoInput } from "../config/config.ts";
+import { valueAt } from "../config/problems.ts";
+import { parseYaml } from "../config/yaml-text.ts";
+import { writeFileAtomically } from "../config/write-file.ts";
+import { readSeen } from "../dispatch/check/seen.ts";
+import { errorLine } from "../dispatch/check/status-line.ts";
+import { openStatusLog } from "../dispatch/check/status-log.ts";
+import { checkScript } from "./check-script.ts";
 import type { Context } from "./context.ts";
 
 /*
@@ -74,6 +81,41 @@ function checkedRepo(name: string, repo: Readonly<Record<string, unknown>>): Rep
   return plain as RepoInput;
 }
 
+/** Writes what kept a silent check from being done to its log; also when the configuration is what is wrong. */
+export async function logFailure(context: Context, error: OrchestratorError): Promise<void> {
+  const { env, paths } = context;
+  const log = openStatusLog({
+    wanted: await statusLogPath(context),
+    fallback: paths.statusLog,
+    userHome: env.userHome,
+    refusedBefore: (await readSeen(paths.statusSeen)).refused,
+  });
+  const now = context.clock().now();
+  await log.write(errorLine(now, error.code, error.message), now);
+}
+
+/** As configured; of a configuration that is broken elsewhere, what it says of the log alone. */
+async function statusLogPath({ env, paths }: Context): Promise<string> {
+  try {
+    return (await loadConfig(paths.config, env)).check.log;
+  } catch {
+    const yaml = parseYaml((await readConfigText(paths.config).catch(() => null)) ?? "");
+    const log = yaml.kind === "broken" ? undefined : valueAt(yaml.yaml.value, ["check", "log"]);
+    try {
+      return checkConfig({ check: { log } }, paths.config).check.log;
+    } catch {
+      return checkConfig({}, paths.config).check.log;
+    }
+  }
+}
+
+/** The check as a script in the orchestrator's folder: for schedulers that know neither PATH nor this program. Written anew each time. */
+async function installCheckScript({ paths, env, program, ids }: Context): Promise<void> {
+  const text = checkScript({ home: paths.home, path: env.path, program });
+  await writeFileAtomically(paths.checkScript, text, ids().token());
+  await chmod(paths.checkScript, 0o700);
+}
+
 export async function removeRepoFrom(context: Context, name: string): Promise<EditOutcome> {
   return removeRepo(context.paths.config, name, effectsOf(context));
 }
@@ -111,6 +153,7 @@ export async function applyInit(context: Context, result: InitResult): Promise<A
   const { paths } = context;
   await ensureHome(paths);
   const { created } = await ensureKeys(paths, context.ids());
+  await installCheckScript(context);
   if (result.defaults !== null)
     await setDefaults(paths.config, result.defaults, effectsOf(context));
   if (result.repo === null)

@@ -98,8 +98,7 @@ function build(spec: CommandSpec, take: (spec: CommandSpec, given: Given) => voi
 
 function toOption(spec: OptionSpec): Option {
   const short = spec.short === undefined ? "" : `-${spec.short}, `;
-  const value = spec.value === undefined ? "" : ` <${spec.value}>`;
-  const flags = `${short}--${spec.name}${value}`;
+  const flags = `${short}--${spec.name}${spec.value === undefined ? "" : ` <${spec.value}>`}`;
   const option = new Option(flags, spec.help);
   if (spec.choices !== undefined) option.choices([...spec.choices]);
   if (spec.multiple === true) {

@@ -55,7 +55,8 @@ async function runInit(context: Context, given: Given): Promise<number> {
   const applied = await files.applyInit(context, plan.result);
   const { io, paths } = context;
   if (isSet(given, "json")) {
-    printJson(io, { config: paths.config, ...applied, notes: plan.notes });
+    const { config, checkScript } = paths;
+    printJson(io, { config, check_script: checkScript, ...applied, notes: plan.notes });
     return 0;
   }
   if (applied.keyCreated) printLine(io, `made the key ${paths.sshPublicKey}`);
@@ -63,6 +64,10 @@ async function runInit(context: Context, given: Given): Promise<number> {
   if (applied.repo !== null) printLine(io, `${applied.repo.outcome} repo ${applied.repo.name}`);
   for (const note of plan.notes) printLine(io, `note: ${cleanLine(note)}`);
   printLine(io, `configuration: ${paths.config}`);
+  printLine(
+    io,
+    `silent check: ${paths.checkScript}; every 30 minutes by 'orchestrator cron install'`,
+  );
   const repo = applied.repo?.name ?? Object.keys(facts.repos)[0];
   if (repo !== undefined) printLine(io, `next: orchestrator --repo ${repo} --command "<task>"`);
   return 0;

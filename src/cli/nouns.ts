@@ -41,18 +41,43 @@ export const NOUNS: readonly Noun[] = [
   },
   {
     name: "run",
-    summary: "list, show, diff, logs, wait, cancel, retry, resume",
+    summary: "list, show, diff, logs, recover, wait, cancel, retry, resume",
     load: async () => (await import("./run.ts")).commands,
   },
   {
     name: "worker",
-    summary: "list, show, create, setup, busy, exec, attach, destroy",
-    load: async () => (await import("./worker.ts")).commands,
+    summary:
+      "list, show, allocate, create, setup, busy, exec, send, logs, history, attach, cordon, drain, reset, rescue, adopt, destroy",
+    load: async () => [
+      ...(await import("./worker.ts")).commands,
+      ...(await import("./worker-use.ts")).commands,
+      ...(await import("./worker-care.ts")).commands,
+    ],
+  },
+  {
+    name: "exec",
+    summary: "run a program on a worker: exec -s kite-1 -- PROGRAM",
+    load: async () => (await import("./worker-use.ts")).topCommands,
+  },
+  {
+    name: "console",
+    summary: "put your terminal into a shell on a worker",
+    load: async () => (await import("./worker-use.ts")).topCommands,
   },
   {
     name: "attach",
     summary: "put your terminal into a worker's tmux",
     load: async () => (await import("./attach.ts")).commands,
+  },
+  {
+    name: "check",
+    summary: "compare window names with the derived status, and log changes",
+    load: async () => (await import("./check.ts")).commands,
+  },
+  {
+    name: "cron",
+    summary: "install, remove, status: the check every 30 minutes",
+    load: async () => (await import("./cron.ts")).commands,
   },
   {
     name: "events",

@@ -1,5 +1,5 @@
 import { OrchestratorError } from "../domain/errors.ts";
-import { isName } from "../domain/names.ts";
+import { isName, splitWorkerName } from "../domain/names.ts";
 import type { Session } from "./session.ts";
 import { asEvents } from "./views.ts";
 
@@ -10,6 +10,16 @@ export function targetName(word: string, what = "target"): string {
     "invalid_input",
     `${what} ${JSON.stringify(word.slice(0, 60))} is no name of a run, worker or repo`,
     { hint: "'orchestrator status' shows them" },
+  );
+}
+
+/** A worker's name, or `invalid_input`. */
+export function workerNamed(word: string): string {
+  if (splitWorkerName(word) !== undefined) return word;
+  throw new OrchestratorError(
+    "invalid_input",
+    `${JSON.stringify(word.slice(0, 60))} is no worker's name`,
+    { hint: "a worker is called after its pool and number, for example kite-1" },
   );
 }
 

@@ -81,6 +81,30 @@ export const commands: readonly CommandSpec[] = [
     },
   },
   {
+    path: "run recover",
+    summary: "Bring a snapshot of a run back, into a new folder or as a new branch",
+    notes: `Works when the worker is gone: snapshots are in the mirror. --to ./folder makes a clone with branch, stashes, staged and not
+committed files as they were; --to name makes a branch of the mirror. Nothing that exists is ever written over.`,
+    arguments: [runArgument],
+    options: [
+      { name: "list", help: "show what there is, and bring back nothing" },
+      { name: "snapshot", value: "n", help: "its number, or latest (default)" },
+      {
+        name: "to",
+        value: "where",
+        help: "a folder (begins with / or .), or else the name of a branch",
+      },
+      { name: "push", help: "push the branch to the repository's remote as well" },
+      json,
+    ],
+    examples: [
+      "orchestrator run recover run-7k3m9x2q0abc --list",
+      "orchestrator run recover run-7k3m9x2q0abc --to ./rescued",
+      "orchestrator run recover run-7k3m9x2q0abc --snapshot 1763640000123 --to rescued-work --push",
+    ],
+    run: async (context, given) => (await import("./recover.ts")).runRecover(context, given),
+  },
+  {
     path: "run logs",
     summary: "Show the set-up logs of a run and the agent's screen, or follow it to its end",
     notes: `--follow shows the run from its beginning as it happens: its events, the output of its set-up, and what the agent's hooks say; whichever worker it is on.

@@ -84,7 +84,8 @@ async function runSend(context: Context, given: Given): Promise<number> {
   }
 }
 
-function reportReceipt(context: Context, sent: SentView, asJson: boolean): number {
+/** Says what became of a message; the exit code is that of its receipt. */
+export function reportReceipt(context: Context, sent: SentView, asJson: boolean): number {
   const error = errorOf(sent);
   if (asJson) {
     printJson(context.io, {

@@ -4,9 +4,10 @@ import type { Context } from "./context.ts";
 
 /**
  * Where a command's operations run. `store`: at the controller if one answers, else in this process. `controller`: one
- * is started when none answers. `running`: only at a controller that is there already.
+ * is started when none answers. `brief`: the same, and one that is started for it ends soon after when nothing goes on. `running`: only at
+ * a controller that is there already.
  */
-export type Reach = "store" | "controller" | "running";
+export type Reach = "store" | "controller" | "brief" | "running";
 
 export interface Session {
   /**
@@ -87,9 +88,10 @@ async function openClient(context: Context, reach: Reach): Promise<Client> {
         hint: "'orchestrator serve' starts one; so does any command that needs it",
         details: { path: context.paths.socket },
       });
-    case "controller": {
+    case "controller":
+    case "brief": {
       const { startController } = await import("./start-controller.ts");
-      return startController(context);
+      return startController(context, { isBrief: reach === "brief" });
     }
   }
 }

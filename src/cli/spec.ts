@@ -8,7 +8,7 @@ import type { Context } from "./context.ts";
 export interface OptionSpec {
   /** Without dashes: `on-full`. */
   readonly name: string;
-  /** One letter, without its dash. */
+  /** One letter that means the same. */
   readonly short?: string;
   /** How its value is called in the help; absent: a switch. */
   readonly value?: string;

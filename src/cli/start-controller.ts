@@ -31,7 +31,10 @@ const TURN_MS = 120_000;
  * Starts a detached controller and waits until it answers, or has ended: then its own error is thrown. Of many that call
  * this at once one starts it and the others wait for its socket; the controller's lock is what keeps it single.
  */
-export async function startController(context: Context): Promise<Client> {
+export async function startController(
+  context: Context,
+  options: { readonly isBrief: boolean } = { isBrief: false },
+): Promise<Client> {
   await ensureHome(context.paths);
   const clock = context.clock();
   const deadline = clock.monotonic() + (context.startMs ?? START_MS);
@@ -56,7 +59,7 @@ export async function startController(context: Context): Promise<Client> {
         // Whoever had the turn before has given it back because one answers: look again before starting another.
         const answering = await connectTo(context);
         if (answering !== undefined) return answering;
-        started = start(context);
+        started = start(context, options.isBrief);
       }
       await clock.sleep(LOOK_MS);
     }
@@ -89,7 +92,10 @@ interface Started {
   leave(): void;
 }
 
-function start(context: Context): Started {
+/** A brief one is started by cron, whose environment has neither credentials nor tools: it must not be there for the next dispatch. */
+const BRIEF = { ORCHESTRATOR_IDLE_EXIT_MINUTES: "0.25" };
+
+function start(context: Context, isBrief: boolean): Started {
   const [command, ...args] = context.program;
   const log = openSync(context.paths.controllerLog, "a+", 0o600);
   const logStart = fstatSync(log).size;
@@ -99,7 +105,7 @@ function start(context: Context): Started {
     child = spawn(command, [...args, "serve", "--detached"], {
       cwd: existsSync(context.env.userHome) ? context.env.userHome : context.paths.home,
       detached: true,
-      env: environmentForController(),
+      env: { ...(isBrief ? BRIEF : {}), ...environmentForController() },
       stdio: ["ignore", log, log],
     });
   } finally {

@@ -1,11 +1,16 @@
 import type { AnswerView, InterruptView } from "../operations/person.ts";
 import type {
+  CheckView,
   EventView,
   LogLineView,
+  HistoryView,
   PlanView,
+  RecoveredView,
   RunDetailView,
   RunView,
   SentView,
+  WindowSentView,
+  SnapshotView,
   WorkerView,
 } from "../operations/views.ts";
 
@@ -20,6 +25,8 @@ export const asRunDetail = (value: unknown) => value as RunDetailView;
 export const asRuns = (value: unknown) => value as readonly RunView[];
 export const asWorker = (value: unknown) => value as WorkerView;
 export const asWorkers = (value: unknown) => value as readonly WorkerView[];
+export const asRescued = (value: unknown) =>
+  value as WorkerView & { readonly rescued_run: string; readonly skipped: readonly string[] };
 export const asPlan = (value: unknown) => value as PlanView;
 export const asEvent = (value: unknown) => value as EventView;
 export const asEvents = (value: unknown) => value as readonly EventView[];
@@ -52,7 +59,12 @@ export const asPong = (value: unknown) =>
   };
 export const asStopping = (value: unknown) => value as { readonly live_runs: number };
 export const asDiff = (value: unknown) => value as { readonly diff: string };
+export const asSnapshots = (value: unknown) => value as readonly SnapshotView[];
+export const asRecovered = (value: unknown) => value as RecoveredView;
 export const asLogs = (value: unknown) => value as { readonly text: string };
 export const asAnswer = (value: unknown) => value as AnswerView;
 export const asInterrupt = (value: unknown) => value as InterruptView;
 export const asLogLine = (value: unknown) => value as LogLineView;
+export const asCheck = (value: unknown) => value as CheckView;
+export const asWindowSent = (value: unknown) => value as WindowSentView;
+export const asHistory = (value: unknown) => value as readonly HistoryView[];

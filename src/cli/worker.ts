@@ -1,11 +1,10 @@
 import { OrchestratorError } from "../domain/errors.ts";
-import { parseName, splitWorkerName } from "../domain/names.ts";
+import { parseName } from "../domain/names.ts";
 import type { WorkerView } from "../operations/views.ts";
-import { cleanBlock, cleanLine } from "./clean.ts";
+import { cleanLine } from "./clean.ts";
 import type { Context } from "./context.ts";
 import { formatAge, formatStatus, formatTime } from "./format.ts";
 import { printJson, printLine } from "./io.ts";
-import { duration } from "./parse.ts";
 import { performAt, type Reach } from "./session.ts";
 import {
   argumentOf,
@@ -16,10 +15,11 @@ import {
   type CommandSpec,
   type Given,
 } from "./spec.ts";
+import { workerNamed } from "./run-target.ts";
 import { table } from "./table.ts";
-import { asBusy, asExecuted, asWorker, asWorkers } from "./views.ts";
+import { asBusy, asWorker, asWorkers } from "./views.ts";
 
-const workerArgument = { name: "worker", help: "the worker's name, for example kite-1" };
+export const workerArgument = { name: "worker", help: "the worker's name, for example kite-1" };
 const READ = { repeatable: true };
 
 export const commands: readonly CommandSpec[] = [
@@ -70,10 +70,18 @@ export const commands: readonly CommandSpec[] = [
     path: "worker setup",
     summary: "Run the set-up of an unready worker again, from the step that failed",
     arguments: [workerArgument],
-    options: [json],
-    examples: ["orchestrator worker setup kite-1"],
-    run: (context, given) =>
-      showWorkerAfter(context, given, "controller", "worker.setup", byName(given), false),
+    options: [
+      {
+        name: "create",
+        help: "make the worker when it is not there; nothing to do when it is ready",
+      },
+      json,
+    ],
+    examples: ["orchestrator worker setup kite-1", "orchestrator worker setup kite-1 --create"],
+    run(context, given) {
+      const input = { ...byName(given), create: isSet(given, "create") };
+      return showWorkerAfter(context, given, "controller", "worker.setup", input, false);
+    },
   },
   {
     path: "worker busy",
@@ -91,18 +99,6 @@ export const commands: readonly CommandSpec[] = [
         printLine(context.io, `${answer.busy ? "busy" : "not busy"}: ${cleanLine(answer.reason)}`);
       return answer.busy ? 0 : 3;
     },
-  },
-  {
-    path: "worker exec",
-    summary: "Run a program on a worker, in its home folder",
-    notes: "The exit code is the program's own.",
-    arguments: [
-      workerArgument,
-      { name: "argv", help: "program and arguments, after --", variadic: true },
-    ],
-    options: [{ name: "timeout", value: "time", help: "for example 90s or 5m; default 60s" }, json],
-    examples: ["orchestrator worker exec kite-1 -- git -C kite log -1"],
-    run: runExec,
   },
   {
     path: "worker attach",
@@ -124,17 +120,8 @@ export const commands: readonly CommandSpec[] = [
   },
 ];
 
-function byName(given: Given): { readonly worker: string } {
-  const worker = argumentOf(given, 0);
-  if (splitWorkerName(worker) !== undefined) return { worker };
-  throw new OrchestratorError(
-    "invalid_input",
-    `${JSON.stringify(worker.slice(0, 60))} is no worker's name`,
-    { hint: "a worker is called after its pool and number, for example kite-1" },
-  );
-}
-
-async function showWorkerAfter(
+export const byName = (given: Given) => ({ worker: workerNamed(argumentOf(given, 0)) });
+export async function showWorkerAfter(
   context: Context,
   given: Given,
   reach: Reach,
@@ -146,25 +133,6 @@ async function showWorkerAfter(
   if (isSet(given, "json")) printJson(context.io, worker);
   else for (const line of describeWorker(worker)) printLine(context.io, line);
   return 0;
-}
-
-async function runExec(context: Context, given: Given): Promise<number> {
-  const input = {
-    ...byName(given),
-    argv: given.arguments.slice(1),
-    timeout_ms: duration(given, "timeout"),
-  };
-  const result = asExecuted(await performAt(context, "controller", "worker.exec", input));
-  const { io } = context;
-  if (isSet(given, "json")) printJson(io, result);
-  else {
-    io.write(io.isTerminal ? cleanBlock(result.stdout) : result.stdout);
-    io.writeError(io.isErrorTerminal ? cleanBlock(result.stderr) : result.stderr);
-    if (result.truncated) io.writeError("the output was longer: only its beginning is shown\n");
-    if (result.code === null)
-      io.writeError("the program was ended by a signal or the time limit\n");
-  }
-  return result.code ?? 1;
 }
 
 /** Also used by `status`. */
@@ -189,7 +157,7 @@ function machineOf(worker: WorkerView): string {
   return age === null ? worker.provider_state : `${worker.provider_state} ${formatAge(age)}`;
 }
 
-function describeWorker(worker: WorkerView): string[] {
+export function describeWorker(worker: WorkerView): string[] {
   const flags = [worker.cordoned ? "cordoned" : "", worker.draining ? "draining" : ""].filter(
     Boolean,
   );

@@ -69,6 +69,66 @@ const git = z
   })
   .describe("How workers act in Git");
 
+const snapshotFields = {
+  everyMinutes: z
+    .number()
+    .min(0)
+    .max(1_440)
+    .describe(
+      "How often the work is saved while the agent works, when it changed; 0: only at the end",
+    ),
+  push: z
+    .enum(["none", "remote"])
+    .describe(
+      "remote: snapshots are also pushed to the repository's remote, below refs/orchestrator; none: they stay in the mirror",
+    ),
+  keepDays: z
+    .number()
+    .min(0)
+    .max(36_500)
+    .describe(
+      "How long the mirror keeps snapshots; the last one of work that is nowhere else stays",
+    ),
+  keepCount: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .describe("Most snapshots the mirror keeps of one run; the oldest go first"),
+} as const;
+
+const snapshots = z
+  .strictObject(snapshotFields)
+  .partial()
+  .describe("Snapshots of the work, files not committed included");
+
+const repoSnapshots = z.strictObject({
+  everyMinutes: snapshotFields.everyMinutes.default(5),
+  push: snapshotFields.push.default("none"),
+  keepDays: snapshotFields.keepDays.default(30),
+  keepCount: snapshotFields.keepCount.default(200),
+});
+
+const commitRuleFields = {
+  minutes: z
+    .number()
+    .min(0)
+    .max(1_440)
+    .describe("How long work may stay without a commit before it is overdue; 0: no rule"),
+  nudge: z
+    .boolean()
+    .describe("Whether an agent whose turn ends with overdue work is asked once to commit it"),
+} as const;
+
+const commitRule = z
+  .strictObject(commitRuleFields)
+  .partial()
+  .describe("Agents are told to commit this often, and watched; not for the shell runtime");
+
+const repoCommitRule = z.strictObject({
+  minutes: commitRuleFields.minutes.default(30),
+  nudge: commitRuleFields.nudge.default(true),
+});
+
 /** Fields of a repo that a file may also set for all repos at once, without their default values. */
 const shared = {
   branch: z
@@ -131,9 +191,18 @@ const shared = {
   runBranch: z
     .enum(["run", "none"])
     .describe("run: work on orchestrator/<run>; none: stay on the base branch"),
+  snapshots,
+  commitRule,
   onLost: z
-    .enum(["wait"])
-    .describe("A run whose worker cannot be reached waits, blocked, until it answers"),
+    .enum(["wait", "replace"])
+    .describe(
+      "A run whose worker cannot be reached: wait until it answers, blocked; or replace it by a new run on another worker",
+    ),
+  lostMinutes: z
+    .number()
+    .min(0.01)
+    .max(10_080)
+    .describe("How long a worker must be unreachable before onLost: replace acts"),
 } as const;
 
 const repoSchema = z
@@ -150,7 +219,10 @@ const repoSchema = z
     env: shared.env.default({}),
     push: shared.push.default("none"),
     runBranch: shared.runBranch.default("run"),
+    snapshots: repoSnapshots.prefault({}).describe(snapshots.description ?? ""),
+    commitRule: repoCommitRule.prefault({}).describe(commitRule.description ?? ""),
     onLost: shared.onLost.default("wait"),
+    lostMinutes: shared.lostMinutes.default(10),
   })
   .refine((repo) => repo.maxWorkers === undefined || repo.minIdle <= repo.maxWorkers, {
     path: ["minIdle"],
@@ -158,11 +230,13 @@ const repoSchema = z
   })
   .describe("One repository and its pool of workers");
 
-/** Values for every repo that does not set them itself; `env` is merged name by name. Applied by `parseConfig`. */
+/** Values for every repo that does not set them itself; the mappings named here are merged key by key. Applied by `parseConfig`. */
 const defaultsSchema = z
   .strictObject(shared)
   .partial()
-  .describe("Values for every repo that does not set them itself; env is merged name by name");
+  .describe(
+    "Values for every repo that does not set them itself; env, snapshots and commitRule are merged key by key",
+  );
 
 const alert = z
   .strictObject({
@@ -250,6 +324,30 @@ export const configSchema = z
       .describe(
         "Who is told of blocked and failed runs, unreachable workers, credentials and limits",
       ),
+    check: z
+      .strictObject({
+        log: line
+          .regex(/^(\/|~\/)./, "must be an absolute path or ~/...")
+          .default("/var/log/orchestrator-status.log")
+          .describe(
+            "Where the silent check writes; status.log in the orchestrator's folder when it cannot",
+          ),
+        parallel: z.int().min(1).max(1_000).default(32).describe("Workers looked at the same time"),
+        workerSeconds: z
+          .number()
+          .min(0.1)
+          .max(600)
+          .default(15)
+          .describe("How long one worker may take to answer before it counts as unreachable"),
+        sweepSeconds: z
+          .number()
+          .min(0.1)
+          .max(3_600)
+          .default(120)
+          .describe("How long a whole check may take; what is left by then is not looked at"),
+      })
+      .prefault({})
+      .describe("The silent check of window names"),
   })
   .describe("Sprite Orchestrator configuration");
 

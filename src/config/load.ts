@@ -102,14 +102,17 @@ function withoutNulls(value: unknown, path: readonly string[]): unknown {
   return Object.fromEntries(entries);
 }
 
+/** Mappings of a repo that take what they do not say from `defaults`, key by key. */
+const MERGED = ["env", "snapshots", "commitRule"];
+
 /** Repos with the values of `defaults` that they do not set; `raw` has passed the schema. */
 function applyDefaults(raw: unknown): unknown {
   if (!isMapping(raw) || !isMapping(raw["repos"]) || !isMapping(raw["defaults"])) return raw;
   const defaults = raw["defaults"];
   const repos = Object.entries(raw["repos"]).map(([name, repo]) => {
     if (!isMapping(repo)) return [name, repo];
-    const env = { ...mapping(defaults["env"]), ...mapping(repo["env"]) };
-    return [name, { ...defaults, ...repo, env }];
+    const merged = MERGED.map((key) => [key, { ...mapping(defaults[key]), ...mapping(repo[key]) }]);
+    return [name, { ...defaults, ...repo, ...Object.fromEntries(merged) }];
   });
   return { ...raw, repos: Object.fromEntries(repos) };
 }

@@ -16,6 +16,12 @@ export interface HomePaths {
   /** Workers of this machine. */
   readonly local: string;
   readonly logs: string;
+  /** Where the silent check writes when its log cannot be written. */
+  readonly statusLog: string;
+  /** What that log was told last. */
+  readonly statusSeen: string;
+  /** The check as a script, for cron and other schedulers. */
+  readonly checkScript: string;
   readonly sshKey: string;
   readonly sshPublicKey: string;
 }
@@ -39,6 +45,9 @@ export function homePaths(home: string): HomePaths {
     mirrors: below("mirrors"),
     local: below("local"),
     logs: below("logs"),
+    statusLog: below("status.log"),
+    statusSeen: join(home, "logs", "status-seen.json"),
+    checkScript: below("check-status-silent.sh"),
     sshKey: below("id_ed25519"),
     sshPublicKey: below("id_ed25519.pub"),
   };
@@ -93,7 +102,8 @@ async function ensurePrivate(folder: string, links: "follow" | "no-links"): Prom
 
 /** A folder that also serves something else keeps its mode: what is secret in it is 0600 by itself. */
 async function holdsOnlyOurs(folder: string): Promise<boolean> {
-  const ours = /^(config\.yaml|coordination\.db|controller\.|mirrors$|local$|logs$|id_ed25519)/;
+  const ours =
+    /^(config\.yaml|coordination\.db|controller\.|mirrors$|local$|logs$|id_ed25519|status\.log|check-status-silent\.sh$)/;
   return (await readdir(folder)).every((entry) => ours.test(entry));
 }
 

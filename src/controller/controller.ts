@@ -6,6 +6,7 @@ import { ensureKeys } from "../config/keys.ts";
 import { ensureHome, homePaths, type HomePaths } from "../config/paths.ts";
 import { ClockWatch } from "../dispatch/clock-step.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
+import { SilentCheck } from "../dispatch/check/check.ts";
 import { Dispatcher } from "../dispatch/dispatcher.ts";
 import { OrchestratorError } from "../domain/errors.ts";
 import { resolveAuth } from "../fleet/auth.ts";
@@ -14,6 +15,7 @@ import { Connections } from "../fleet/connections.ts";
 import type { FleetContext } from "../fleet/context.ts";
 import { MinIdle } from "../fleet/min-idle.ts";
 import { Seeds } from "../fleet/prepare.ts";
+import { Retention } from "../fleet/retention.ts";
 import { Upkeep } from "../fleet/upkeep.ts";
 import { OPERATIONS } from "../operations/registry.ts";
 import type { Services } from "../operations/services.ts";
@@ -36,6 +38,9 @@ import { ConfigSource } from "./config-source.ts";
 import { IdleExit } from "./idle-exit.ts";
 import { orchestration } from "./orchestration.ts";
 import { socketServer } from "./socket-server.ts";
+
+/** Snapshots that come into the mirrors at the same time: each is a git process that reads and writes packs. */
+const FETCHING_AT_ONCE = 4;
 
 export interface ControllerOptions {
   readonly env: Env;
@@ -106,13 +111,20 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
   const fleet = await wireFleet(options, ground, configSource, store);
   const connections = new Connections(fleet);
   const preparing = new PQueue({ concurrency: configSource.current.controller.parallel });
+  const fetching = new PQueue({ concurrency: FETCHING_AT_ONCE });
   const dispatch: DispatchContext = {
     fleet,
     connections,
     seeds: new Seeds(),
     limitPreparing: (action) => preparing.add(action),
+    limitFetching: (action) => fetching.add(action),
   };
   const dispatcher = new Dispatcher(dispatch);
+  const silentCheck = new SilentCheck(dispatch, {
+    fallback: paths.statusLog,
+    seen: paths.statusSeen,
+    userHome: options.env.userHome,
+  });
   const ending = new AbortController();
   const finished = new Promise<void>((resolve) => {
     ending.signal.addEventListener("abort", () => resolve(), { once: true });
@@ -127,6 +139,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
       dispatch,
       dispatcher,
       configSource,
+      silentCheck,
       signal: ending.signal,
       stop: () => ending.abort(new Error("asked to stop")),
     }),
@@ -141,14 +154,18 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
       await store.close();
     },
   };
+  const door = socketServer({ path: paths.socket, services, operations: OPERATIONS, logger });
   const idle = new IdleExit({
     clock,
     minutes: () =>
       options.lifetime === "serve" ? null : configSource.current.controller.idleExitMinutes,
-    isBusy: async () => (await hasLiveRun(services)) || dispatcher.liveCount > 0,
+    isBusy: async () =>
+      dispatcher.liveCount > 0 ||
+      fleet.making.size > 0 ||
+      door.working > 0 ||
+      (await hasLiveRun(services)),
     finish: () => ending.abort(new Error("idle")),
   });
-  const door = socketServer({ path: paths.socket, services, operations: OPERATIONS, logger });
   const minIdle = new MinIdle({
     fleet,
     connections,
@@ -165,6 +182,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     config: () => configSource.current,
     senders: { env: options.env, logger },
   });
+  const retention = new Retention(fleet);
   const stop = await startAll([
     resources,
     alerts,
@@ -172,6 +190,7 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
     dispatcher,
     upkeep,
     minIdle,
+    retention,
     door,
     idle,
   ]).catch(async (error: unknown) => {

@@ -10,33 +10,52 @@ import { snapshotPool } from "../dispatch/assign.ts";
 import { followLogs } from "../dispatch/follow-logs.ts";
 import { interruptRun } from "../dispatch/interrupt.ts";
 import { findRun } from "../dispatch/runs.ts";
+import { recoverRun, snapshotsOfRun } from "../dispatch/recover.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
 import { allocate } from "../fleet/allocate.ts";
-import { attachWorker, busyWorker, execOnWorker } from "../fleet/operate.ts";
+import { attachWorker, busyWorker, consoleOnWorker, execOnWorker } from "../fleet/operate.ts";
+import { cleanText } from "../domain/text.ts";
+import { adoptWorker } from "../fleet/adopt.ts";
 import { destroyWorker } from "../fleet/destroy.ts";
+import { cordonWorker, drainWorker, uncordonWorker, untilDrained } from "../fleet/flags.ts";
+import { rescueWorker } from "../fleet/rescue-worker.ts";
+import { resetWorker } from "../fleet/reset.ts";
 import { makeReady, reserveIdleWorker, setUpAgain } from "../fleet/ready.ts";
 import { findWorker, findWorkerByName, type Worker } from "../fleet/workers.ts";
 import { repoConfig } from "../fleet/context.ts";
+import { OrchestratorError } from "../domain/errors.ts";
+import { ensureSetUp } from "../fleet/set-up.ts";
+import type { SilentCheck } from "../dispatch/check/check.ts";
+import { sendToWindow } from "../dispatch/send-to-window.ts";
+import { viewSweep } from "../operations/check-view.ts";
 import type { ConfigSource } from "./config-source.ts";
 
 export interface OrchestrationOptions {
   readonly dispatch: DispatchContext;
   readonly dispatcher: Dispatcher;
   readonly configSource: ConfigSource;
+  readonly silentCheck: SilentCheck;
   readonly signal: AbortSignal;
   stop(): void;
 }
 
 /** The controller's answers to the doors, by the rooms that know. */
 export function orchestration(options: OrchestrationOptions): Orchestration {
-  const { dispatch, dispatcher, configSource, signal } = options;
+  const { dispatch, dispatcher, configSource, silentCheck, signal } = options;
   const { fleet, connections, seeds } = dispatch;
   const { store, clock } = fleet;
   const shownRun = async (runId: string): Promise<RunView> =>
     viewRun(store.db, await findRun(store.db, runId), clock.now());
   const shownWorker = async (worker: Worker): Promise<WorkerView> =>
     viewWorker(store.db, await findWorker(store.db, worker.worker_id), clock.now());
+  const shownMessage = async ({ runId, seq }: { runId: string; seq: number }) =>
+    viewSent(store.db, await findRun(store.db, runId), seq, clock.now());
   const byName = (name: string) => findWorkerByName(store.db, name);
+  const workersNamed = (name: string) =>
+    byName(name).catch((error: unknown) => {
+      if (error instanceof OrchestratorError && error.code === "not_found") return undefined;
+      throw error;
+    });
 
   return {
     async plan({ repo, worker }): Promise<PlanView> {
@@ -74,8 +93,18 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
     },
     async send(target, text, sendOptions) {
       await configSource.refresh();
-      const { runId, seq } = await sendToRun(dispatch, dispatcher, target, text, sendOptions);
-      return viewSent(store.db, await findRun(store.db, runId), seq, clock.now());
+      return shownMessage(await sendToRun(dispatch, dispatcher, target, text, sendOptions));
+    },
+    snapshots: async (runId) =>
+      (await snapshotsOfRun(dispatch, runId)).map(({ skipped, unsaved, ...snapshot }) => ({
+        ...snapshot,
+        skipped: [...skipped],
+        unsaved: [...unsaved],
+      })),
+    async recover(runId, target) {
+      await configSource.refresh();
+      const { nested, elsewhere, ...recovered } = await recoverRun(dispatch, runId, target);
+      return { ...recovered, nested: [...nested], elsewhere: [...elsewhere] };
     },
     async answer(runId, input) {
       const { run, question, chosen, keys, evidence } = await answerRun(
@@ -109,13 +138,69 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       const worker = await reserveIdleWorker(fleet, repo, await dispatcher.poolFacts(repo));
       return shownWorker(await makeReady(fleet, connections, seeds, worker, signal));
     },
-    async workerSetup(name) {
+    async workerSetup(name, { create }) {
       await configSource.refresh();
+      if (create) {
+        const found = await workersNamed(name);
+        const poolFacts = (repo: string) => dispatcher.poolFacts(repo);
+        const setUp = { context: fleet, connections, seeds, signal, poolFacts };
+        return shownWorker(await ensureSetUp(setUp, name, found));
+      }
       return shownWorker(await setUpAgain(fleet, connections, seeds, await byName(name), signal));
     },
     workerBusy: async (name) => busyWorker(fleet, connections, await byName(name)),
-    workerExec: async (name, argv, timeoutMs) =>
-      execOnWorker(connections, await byName(name), argv, timeoutMs),
+    workerExec: async (name, argv, execOptions) =>
+      execOnWorker(connections, await byName(name), argv, execOptions),
+    workerConsole: async (name) => consoleOnWorker(fleet, connections, await byName(name)),
+    async workerSend(name, window, text, requestId) {
+      await configSource.refresh();
+      const input = { window, text, requestId };
+      const sent = await sendToWindow(dispatch, dispatcher, await byName(name), input);
+      const run = sent.kind === "message" ? await shownMessage(sent) : null;
+      return { worker: name, window: sent.window, kind: sent.kind, run };
+    },
+    async check(scope, checkSignal) {
+      // A configuration that is broken now must not silence the check.
+      await configSource.refresh().catch(() => {});
+      return viewSweep(await silentCheck.sweep(scope, checkSignal));
+    },
+    async workerCordon(name) {
+      const worker = await byName(name);
+      await cordonWorker(store, worker);
+      return shownWorker(worker);
+    },
+    async workerUncordon(name) {
+      const worker = await byName(name);
+      await uncordonWorker(store, worker);
+      dispatcher.nudge();
+      return shownWorker(worker);
+    },
+    async workerDrain(name, { wait, destroy, timeoutMs }, asked) {
+      const worker = await byName(name);
+      await drainWorker(store, worker);
+      const either = AbortSignal.any([signal, asked]);
+      if (wait) await untilDrained(fleet, worker, timeoutMs, either);
+      if (destroy) await destroyWorker(fleet, connections, await byName(name));
+      return shownWorker(worker);
+    },
+    async workerReset(name) {
+      await configSource.refresh();
+      return shownWorker(await resetWorker(fleet, connections, seeds, await byName(name), signal));
+    },
+    async workerRescue(name) {
+      await configSource.refresh();
+      const rescued = await rescueWorker(fleet, connections, seeds, await byName(name), signal);
+      return {
+        ...(await shownWorker(rescued.worker)),
+        rescued_run: rescued.runId,
+        snapshot: rescued.snapshot,
+        skipped: rescued.skipped.map(({ why, path }) => cleanText(`${why} ${path}`, 300)),
+      };
+    },
+    async workerAdopt(name) {
+      await configSource.refresh();
+      return shownWorker(await adoptWorker(fleet, connections, name));
+    },
     async workerDestroy(name) {
       const worker = await byName(name);
       await destroyWorker(fleet, connections, worker);

@@ -28,6 +28,11 @@ export interface SocketServerOptions {
   readonly pulseMs?: number;
 }
 
+export interface SocketServer extends Service {
+  /** Operations on workers that are under way; what only follows the store does not count. */
+  readonly working: number;
+}
+
 const MAX_CONNECTIONS = 1_024;
 const MAX_REQUESTS_PER_CONNECTION = 256;
 /** How long `stop` waits for handlers that do not heed their signal. */
@@ -45,7 +50,7 @@ const STOPPING = new OrchestratorError("unreachable", "the controller is stoppin
  * with `lease_held`. The caller holds the controller's lock: two servers never start on one path at the same time.
  * `stop` takes no more connections, aborts every handler, waits for them and removes the socket if it is still its own.
  */
-export function socketServer(options: SocketServerOptions): Service {
+export function socketServer(options: SocketServerOptions): SocketServer {
   const { path } = options;
   const connections = new Set<Connection>();
   let server: Server | undefined;
@@ -58,6 +63,9 @@ export function socketServer(options: SocketServerOptions): Service {
   };
 
   return {
+    get working() {
+      return [...connections].reduce((sum, { working }) => sum + working, 0);
+    },
     async start() {
       if (server !== undefined) return;
       await refuseUnlessStale(path);
@@ -86,13 +94,14 @@ export function socketServer(options: SocketServerOptions): Service {
 }
 
 interface Connection {
+  readonly working: number;
   readonly closed: Promise<void>;
   /** Aborts what runs, lets each request give its last answer, then closes. */
   close(): Promise<void>;
 }
 
 function serveConnection(socket: Socket, options: SocketServerOptions): Connection {
-  const running = new Map<number, { abort: AbortController; done: Promise<void> }>();
+  const running = new Map<number, { abort: AbortController; done: Promise<void>; op: string }>();
   const cut = lineCutter(MAX_REQUEST_BYTES);
   const gone = new AbortController();
   let pulsing = false;
@@ -152,7 +161,7 @@ function serveConnection(socket: Socket, options: SocketServerOptions): Connecti
     const abort = new AbortController();
     if (stopping) abort.abort(STOPPING);
     const done = run(request, abort.signal).finally(() => running.delete(request.id));
-    running.set(request.id, { abort, done });
+    running.set(request.id, { abort, done, op: request.op });
     void pulse();
   };
 
@@ -186,6 +195,12 @@ function serveConnection(socket: Socket, options: SocketServerOptions): Connecti
   });
   return {
     closed,
+    get working() {
+      const onWorkers = [...running.values()].filter(
+        ({ op }) => options.operations.get(op)?.runs === "controller",
+      );
+      return onWorkers.length;
+    },
     async close() {
       stopping = true;
       abortAll(STOPPING);

@@ -7,7 +7,7 @@ import type { OpenStart } from "../provisioner/provisioner.ts";
 import { whyFull } from "../fleet/disk.ts";
 import { findWorker } from "../fleet/workers.ts";
 import type { Transport } from "../transport/transport.ts";
-import { TransportError } from "../transport/transport-error.ts";
+import { nudgeToCommit } from "./commit-rule.ts";
 import type { DispatchContext } from "./context.ts";
 import { decide, type Decision, type Moment } from "./decide.ts";
 import { currentStatus, isNews, noteStatus, type FollowNews } from "./follow.ts";
@@ -15,8 +15,10 @@ import { ensureStarted } from "./launch.ts";
 import { lookAtStart, moveToBlocked } from "./blocked.ts";
 import { evidenceOf, findRun, messageOf, moveRun, waitingMessage, type Run } from "./runs.ts";
 import { proveOver } from "./prove-over.ts";
+import { abandonLost, lostAfterMs } from "./replace.ts";
 import { prepareRelaunch } from "./relaunch.ts";
 import { verifyRun } from "./verify.ts";
+import { correctWindow } from "./window.ts";
 
 /** How long the events of a worker that answers again may take to arrive (ms). */
 const CATCH_UP_MS = 5_000;
@@ -61,14 +63,14 @@ export async function attend(
       { quiet: true },
     );
   }
-  const moment = await look(context, fresh, verdict);
+  const moment = await look(context, fresh, verdict, connection);
   const decision = decide(moment);
   const isSaid =
     decision.kind === "block" &&
     fresh.state === "blocked" &&
     attention.blockedFor === decision.reason;
   if (decision.kind === "wait" || isSaid) {
-    await correctWindow(context, fresh, verdict, attention);
+    await watchWindow(context, fresh, verdict, attention);
     attention.calm =
       fresh.state === "active" &&
       moment.receipt === "accepted" &&
@@ -207,7 +209,12 @@ function takeAhead(attention: Attention): OpenStart | undefined {
   return ahead;
 }
 
-async function look(context: DispatchContext, run: Run, verdict: StatusVerdict): Promise<Moment> {
+async function look(
+  context: DispatchContext,
+  run: Run,
+  verdict: StatusVerdict,
+  connection: "up" | "down",
+): Promise<Moment> {
   const { store, clock, config } = context.fleet;
   const message = await messageOf(store.db, run.run_id, run.launch);
   return {
@@ -221,6 +228,8 @@ async function look(context: DispatchContext, run: Run, verdict: StatusVerdict):
     launchedAt: Math.max(run.launched_at ?? run.updated_at, message?.created_at ?? 0),
     receipt: message?.receipt ?? null,
     followUpWaits: (await waitingMessage(store.db, run.run_id)) !== undefined,
+    lostAfterMs: await lostAfterMs(context, run),
+    connected: connection === "up",
     confirmMs: config().delivery.confirmSeconds * 1_000,
     resumes: runtimeOf(context.fleet, run.runtime).capabilities.resumes,
   };
@@ -236,6 +245,8 @@ async function act(
   switch (decision.kind) {
     case "block":
       return moveToBlocked(context, run, decision.reason, decision.receipt);
+    case "abandon":
+      return abandonLost(context, run);
     case "active-again":
       await store.mutate((tx) => moveRun(tx, run, "running_again", { patch: { reason: null } }));
       return;
@@ -255,6 +266,7 @@ async function act(
       return;
     }
     case "finish":
+      if (decision.outcome === "completed" && (await nudgeToCommit(context, run))) return;
       return finishTurn(context, run, decision);
   }
 }
@@ -317,7 +329,7 @@ export async function intendFollowUp(
 }
 
 /** The window name is a view of the status: when it keeps saying something else, it is set right and the disagreement recorded. */
-async function correctWindow(
+async function watchWindow(
   context: DispatchContext,
   run: Run,
   verdict: StatusVerdict,
@@ -339,27 +351,5 @@ async function correctWindow(
   attention.windowDiffersSince = undefined;
   attention.windowCorrectedUp = readAt;
   const transport = await context.connections.kept(run.worker_id);
-  if (transport === undefined) return;
-  try {
-    await context.fleet.provisioner.nameWindow(
-      transport,
-      sessionName(run.repo),
-      wanted,
-      verdict.reason,
-    );
-  } catch (error) {
-    if (error instanceof TransportError) return;
-    throw error;
-  }
-  await context.fleet.store.mutate(
-    async (tx) =>
-      tx.event({
-        kind: "run.window_corrected",
-        repo: run.repo,
-        run_id: run.run_id,
-        worker_id: run.worker_id ?? undefined,
-        payload: { shown: cleanText(shown, 40), wanted: `agent:${wanted}`, reason: verdict.reason },
-      }),
-    { quiet: true },
-  );
+  if (transport !== undefined) await correctWindow(context, transport, { run, shown, verdict });
 }

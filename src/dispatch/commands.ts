@@ -14,6 +14,7 @@ import { formerAnswer, type Answer } from "./request.ts";
 import { findRun, messageOf, moveRun, type Run, evidenceOf } from "./runs.ts";
 import { keptOf } from "./kept.ts";
 import { targetRun } from "./target.ts";
+import { insertMessage } from "./messages.ts";
 
 /** The operator's commands on runs. Each changes rows first; the run's supervision does the rest. */
 
@@ -265,32 +266,6 @@ export async function sendToRun(
   );
   dispatcher.nudge(run.run_id);
   return { runId: run.run_id, seq: value.seq ?? 1 };
-}
-
-async function insertMessage(tx: Tx, runId: RunId, body: string): Promise<number> {
-  const last = await tx.db
-    .selectFrom("messages")
-    .select((select) => select.fn.max("seq").as("seq"))
-    .where("run_id", "=", runId)
-    .executeTakeFirst();
-  const seq = (last?.seq ?? 0) + 1;
-  await tx.db
-    .insertInto("messages")
-    .values({
-      run_id: runId,
-      seq,
-      body,
-      sent_hash: null,
-      sent_bytes: null,
-      form: null,
-      launch: null,
-      receipt: "queued",
-      detail: null,
-      created_at: tx.now,
-      confirmed_at: null,
-    })
-    .execute();
-  return seq;
 }
 
 /**

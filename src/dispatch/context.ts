@@ -9,6 +9,8 @@ export interface DispatchContext {
   readonly seeds: Seeds;
   /** Bounds how many workers are prepared at the same time. */
   limitPreparing<T>(action: () => Promise<T>): Promise<T>;
+  /** Bounds how many snapshots are fetched at the same time. */
+  limitFetching<T>(action: () => Promise<T>): Promise<T>;
 }
 
 /** How long one preparation job may take beside the set-up script (ms). */

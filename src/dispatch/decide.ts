@@ -17,6 +17,10 @@ export interface Moment {
   /** A follow-up waits for the turn to end. */
   readonly followUpWaits: boolean;
   readonly confirmMs: number;
+  /** After how long an unreachable worker counts as lost (ms); null: its run waits. */
+  readonly lostAfterMs: number | null;
+  /** The connection to the worker stands, as far as is known. */
+  readonly connected: boolean;
   /** The runtime can continue a conversation; where it cannot, a failed turn is the end. */
   readonly resumes: boolean;
 }
@@ -32,7 +36,9 @@ export type Decision =
       readonly reason: string | null;
     }
   /** The agent's process is gone without having shown the prompt: prove it, then fail. */
-  | { readonly kind: "prove-never-started" };
+  | { readonly kind: "prove-never-started" }
+  /** The worker counts as lost: the run is given up, and another one takes its task. */
+  | { readonly kind: "abandon" };
 
 const WAIT: Decision = { kind: "wait" };
 
@@ -47,6 +53,7 @@ const AT_REST_AFTER_MS = 3_000;
 
 /** What follows from the facts, by reference/states.md. Pure. */
 export function decide(moment: Moment): Decision {
+  if (isLost(moment)) return { kind: "abandon" };
   if (moment.receipt !== "accepted" && moment.receipt !== null) return decideUndelivered(moment);
   const { verdict } = moment;
   switch (verdict.status) {
@@ -72,6 +79,14 @@ export function decide(moment: Moment): Decision {
         ? block(moment, `${UNREACHABLE}${verdict.reason}`)
         : WAIT;
   }
+}
+
+/** Only a run that is already said to be blocked, without a word and without a connection for long. */
+function isLost(moment: Moment): boolean {
+  const { verdict, evidence, lostAfterMs, connected } = moment;
+  const isSilent = verdict.status === "stale" || verdict.status === "unknown";
+  if (moment.state !== "blocked" || connected || lostAfterMs === null || !isSilent) return false;
+  return moment.now - (evidence.lastAt ?? moment.launchedAt) > lostAfterMs;
 }
 
 /** A registry that is slow to say busy must not get the turn ended that it is late for. */

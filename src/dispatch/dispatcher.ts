@@ -8,6 +8,7 @@ import type { Service } from "../platform/start-stop.ts";
 import { assignQueued, noteWhyQueued, type PoolFacts } from "./assign.ts";
 import type { DispatchContext } from "./context.ts";
 import { requestRun, type Accepted, type DispatchInput } from "./request.ts";
+import { requestReplacements } from "./replace.ts";
 import { liveRuns } from "./runs.ts";
 import { Supervision } from "./supervision.ts";
 
@@ -161,7 +162,8 @@ export class Dispatcher implements Service {
       if (run.state !== "queued") this.#supervise(run.run_id);
     }
     for (const repo of repos) await this.#assignPool(repo);
-    return repos.size > 0;
+    const again = await requestReplacements(this.#context, (input) => this.request(input));
+    return again || repos.size > 0;
   }
 
   /** A pool that cannot be served now, for whatever reason, holds up no other one; its runs say why they wait. */

@@ -14,6 +14,7 @@ import type { Transport } from "../transport/transport.ts";
 import type { DispatchContext } from "./context.ts";
 import { evidenceOf, findRun, messageOf, moveRun, type Run } from "./runs.ts";
 import { statusOf } from "./status.ts";
+import { noteWork } from "./watch-work.ts";
 
 const MAX_BATCH = 500;
 
@@ -116,7 +117,11 @@ async function store(
       const run = await findRun(tx.db, followed.run_id);
       const place = run.follow_generation === input.file ? run.follow_offset : 0;
       if (place !== input.from || isTerminal(run.state)) return false;
-      const evidence = await fold(tx, context, run, input.lines);
+      const ours = input.lines.filter(
+        (line) => line.run === run.run_id && line.launch <= run.launch,
+      );
+      const evidence = await fold(tx, context, run, ours);
+      noteWork(tx, run, ours);
       const updated: Run = { ...run, evidence: JSON.stringify(evidence) };
       await tx.db
         .updateTable("runs")
@@ -136,7 +141,7 @@ async function fold(
   tx: Tx,
   context: DispatchContext,
   run: Run,
-  lines: readonly WorkerLine[],
+  ours: readonly WorkerLine[],
 ): Promise<Evidence> {
   const runtime = runtimeOf(context.fleet, run.runtime);
   const sent = await tx.db
@@ -147,7 +152,6 @@ async function fold(
   const ownHashes = new Set(
     sent.flatMap(({ sent_hash }) => (sent_hash === null ? [] : [sent_hash])),
   );
-  const ours = lines.filter((line) => line.run === run.run_id && line.launch <= run.launch);
   // Lines that waited for a connection are as old as their distance to the newest of them says.
   const newest = Math.max(...ours.map((line) => line.up));
   return ours.reduce(

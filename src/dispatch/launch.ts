@@ -9,6 +9,8 @@ import type { Encoding, LaunchPlan } from "../runtimes/runtime.ts";
 import { execScript } from "../provisioner/exec-script.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { DispatchContext } from "./context.ts";
+import { commitInstructions } from "./commit-rule.ts";
+import { watchFile } from "./watch-work.ts";
 import { evidenceOf, findRun, messageOf, type Message, type Run } from "./runs.ts";
 
 const place = z.object({
@@ -91,19 +93,21 @@ async function launchFiles(
     resume: await hasConversation(context, run),
     message: encoded,
     mode: run.mode,
+    instructions: commitInstructions(context, run),
     flags: repoConfig(fleet, run.repo).flags,
     cwd: path,
     home,
     root: uid === 0,
     worker: worker?.name ?? "",
   });
-  return toFiles(
+  const files = toFiles(
     run,
     plan,
     path,
     encoded === null ? null : { seq, sent: encoded.sent, file: encoded.file },
     repoConfig(fleet, run.repo).env,
   );
+  return [...files, watchFile(context, run)];
 }
 
 function toFiles(

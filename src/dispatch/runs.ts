@@ -1,6 +1,6 @@
 import type { Selectable } from "kysely";
 import { OrchestratorError } from "../domain/errors.ts";
-import type { RunId } from "../domain/ids.ts";
+import type { RunId, WorkerId } from "../domain/ids.ts";
 import { can, next } from "../domain/transition.ts";
 import { isTerminal, RUN_TRANSITIONS, TERMINAL_RUN_STATES, type RunEvent } from "../domain/run.ts";
 import { TASK_TRANSITIONS, type TaskEvent } from "../domain/task.ts";
@@ -36,6 +36,16 @@ export async function liveRuns(db: Db): Promise<Run[]> {
     .execute();
 }
 
+/** The run that has this worker now. */
+export async function liveRunOf(db: Db, workerId: WorkerId): Promise<Run | undefined> {
+  return db
+    .selectFrom("runs")
+    .selectAll()
+    .where("worker_id", "=", workerId)
+    .where("state", "not in", [...TERMINAL_RUN_STATES])
+    .executeTakeFirst();
+}
+
 /** The message a launch carries, or the newest one. */
 export async function messageOf(
   db: Db,
@@ -64,7 +74,9 @@ export async function waitingMessage(db: Db, runId: RunId): Promise<Message | un
 }
 
 export function evidenceOf(run: Run): Evidence {
-  return run.evidence === null ? NO_EVIDENCE : (JSON.parse(run.evidence) as Evidence);
+  // What was stored by an older version lacks what came since.
+  const stored = run.evidence === null ? {} : (JSON.parse(run.evidence) as Partial<Evidence>);
+  return { ...NO_EVIDENCE, ...stored };
 }
 
 export interface MoveOptions {

@@ -11,6 +11,7 @@ import type { DispatchContext } from "./context.ts";
 import { drive } from "./drive.ts";
 import { finish } from "./finish.ts";
 import { followRun } from "./follow.ts";
+import { keepSnapshots } from "./keep-snapshots.ts";
 import { proveOver } from "./prove-over.ts";
 import { findRun, moveRun, type Run } from "./runs.ts";
 
@@ -28,6 +29,8 @@ export class Supervision {
   readonly #context: DispatchContext;
   readonly #runId: RunId;
   readonly #nudge = new Nudge();
+  /** News of the work may be there. */
+  readonly #work = new Nudge();
   readonly #attention: Attention;
   #follower: { stop(): Promise<void> } | undefined;
   #cancelDrive: AbortController | undefined;
@@ -36,7 +39,10 @@ export class Supervision {
     this.#context = context;
     this.#runId = runId;
     this.#attention = {
-      changed: () => this.#nudge.nudge(),
+      changed: () => {
+        this.#nudge.nudge();
+        this.#work.nudge();
+      },
       shown: undefined,
       quiet: false,
       calm: false,
@@ -159,11 +165,13 @@ export class Supervision {
   #follow(run: Run, signal: AbortSignal): void {
     if (this.#follower !== undefined) return;
     const stop = new AbortController();
-    const done = this.#keepFollowing(run.run_id, AbortSignal.any([signal, stop.signal]));
+    const ended = AbortSignal.any([signal, stop.signal]);
+    const done = this.#keepFollowing(run.run_id, ended);
+    const kept = keepSnapshots(this.#context, run.run_id, this.#work, ended);
     this.#follower = {
       stop: async () => {
         stop.abort(new Error("the run is no longer followed"));
-        await done;
+        await Promise.all([done, kept]);
       },
     };
   }

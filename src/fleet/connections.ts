@@ -41,6 +41,31 @@ export class Connections implements AsyncDisposable {
     return transport?.connected === true ? transport : undefined;
   }
 
+  /**
+   * Does something short on a worker over the kept connection, else over one of its own that is closed again: a look leaves nothing open
+   * and stores nothing. Dialled through the provider, which wakes a sleeping worker: the caller has made sure that it is awake.
+   */
+  async visit<T>(
+    workerId: WorkerId,
+    limits: { readonly timeoutMs: number; readonly mayDial: boolean },
+    action: (transport: Transport) => Promise<T>,
+  ): Promise<T | undefined> {
+    const kept = await this.kept(workerId);
+    if (kept !== undefined) return action(kept);
+    if (!limits.mayDial) return undefined;
+    const { store, keys, openTransport } = this.#context;
+    const worker = await findWorker(store.db, workerId);
+    await using transport = openTransport({
+      ...(await this.#address(worker)),
+      privateKey: keys.privateKey,
+      connectTimeoutMs: limits.timeoutMs,
+      keepaliveMs: 5_000,
+      maxChannels: 2,
+      execTimeoutMs: limits.timeoutMs,
+    });
+    return await action(transport);
+  }
+
   async drop(workerId: WorkerId): Promise<void> {
     const open = this.#open.get(workerId);
     this.#open.delete(workerId);

@@ -1,9 +1,8 @@
 import { OrchestratorError, type ErrorCode, type ErrorFields } from "../domain/errors.ts";
-import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { asRunId } from "../domain/ids.ts";
-import type { Probe } from "../provisioner/provisioner.ts";
 import type { Connections } from "./connections.ts";
-import { providerOf, sessionName, type FleetContext } from "./context.ts";
+import { providerOf, type FleetContext } from "./context.ts";
+import { refuseIfLive, whyInUse } from "./in-use.ts";
 import { isUnsaved, rescue } from "./rescue.ts";
 import { findWorker, moveWorker, type Worker } from "./workers.ts";
 
@@ -39,7 +38,7 @@ async function destroyUnlessOvertaken(
     const now = await findWorker(context.store.db, worker.worker_id);
     // Its provider said meanwhile that it is gone, or another asked just before.
     if (now.allocation === "destroyed") return;
-    await refuseIfLive(context, now);
+    await refuseIfLive(context.store.db, now, "destroyed");
     throw refused(worker, "it was used at the same moment", { retryable: true, cause: error });
   }
 }
@@ -53,7 +52,7 @@ async function destroy(
   worker: Worker,
 ): Promise<void> {
   if (worker.allocation !== "destroying") {
-    await refuseIfLive(context, worker);
+    await refuseIfLive(context.store.db, worker, "destroyed");
     // Looked at before and after it is taken out of the pool: a refusal here leaves the worker as it was.
     const refusal = await whyNotSafe(context, connections, worker);
     if (refusal !== null) throw refused(worker, refusal);
@@ -91,33 +90,6 @@ function refused(worker: Worker, reason: string, fields: ErrorFields = {}): Orch
   );
 }
 
-async function refuseIfLive(context: FleetContext, worker: Worker): Promise<void> {
-  const live = await context.store.db
-    .selectFrom("runs")
-    .select("run_id")
-    .where("worker_id", "=", worker.worker_id)
-    .where("state", "not in", [...TERMINAL_RUN_STATES])
-    .executeTakeFirst();
-  if (live !== undefined) {
-    throw new OrchestratorError(
-      "needs_person",
-      `worker ${worker.name} was not destroyed: ${live.run_id} runs on it`,
-      {
-        hint: `stop it first with 'orchestrator run cancel ${live.run_id}'`,
-      },
-    );
-  }
-  if (worker.allocation !== "free" && worker.allocation !== "unready") {
-    throw new OrchestratorError(
-      "needs_person",
-      `worker ${worker.name} was not destroyed: it is ${worker.allocation}`,
-      {
-        retryable: true,
-      },
-    );
-  }
-}
-
 async function whyNotSafe(
   context: FleetContext,
   connections: Connections,
@@ -132,9 +104,8 @@ async function whyNotSafe(
   } catch {
     return "it cannot be reached, so nobody can say what is on it";
   }
-  const probe = await context.provisioner.probe(transport, sessionName(worker.repo));
-  const busy = whyBusy(probe);
-  if (busy !== null) return busy;
+  const { reason } = await whyInUse(context, worker, transport);
+  if (reason !== null) return reason;
   if (!(await isUnsaved(context, worker, transport))) return null;
   const saved = await rescue(
     context,
@@ -143,15 +114,4 @@ async function whyNotSafe(
     transport,
   );
   return saved.kind === "rescued" ? null : `its work is not saved: ${saved.reason}`;
-}
-
-/** Why a probed worker counts as used by somebody; null when nobody uses it. */
-export function whyBusy(probe: Probe): string | null {
-  if (probe.attached > 0) return "an operator is attached";
-  if (probe.agent?.alive === true && probe.registry !== null) {
-    if (probe.registry.status === "busy") return "its agent is in a turn";
-    if (probe.registry.status === "shell")
-      return "its agent has a command running in the background";
-  }
-  return null;
 }

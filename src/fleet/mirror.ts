@@ -2,21 +2,14 @@ import { createWriteStream } from "node:fs";
 import { mkdir, mkdtemp, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { execa } from "execa";
 import { OrchestratorError } from "../domain/errors.ts";
-import { cleanText } from "../domain/text.ts";
+import { runGit, tryGit } from "./git.ts";
+import { groupSnapshots, snapshotPrefix, type Snapshot } from "./snapshots.ts";
 
 /*
  * The controller's bare mirror of a repo: where snapshots of workers are kept, so that work outlives its worker. Refs below
  * `refs/orchestrator/<run>/<epoch>/<n>/` are created once and never moved.
  */
-
-const QUIET = {
-  GIT_CONFIG_NOSYSTEM: "1",
-  GIT_CONFIG_GLOBAL: "/dev/null",
-  GIT_TERMINAL_PROMPT: "0",
-  LC_ALL: "C",
-} as const;
 
 export class Mirror {
   readonly path: string;
@@ -31,7 +24,7 @@ export class Mirror {
     await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
     const own = await mkdtemp(`${this.path}.new-`);
     try {
-      await this.#git(["init", "--bare", "--quiet", own], own);
+      await runGit({ gitDir: own }, ["init", "--bare", "--quiet", own]);
       await rename(own, this.path);
     } catch (error) {
       await rm(own, { recursive: true, force: true });
@@ -41,7 +34,7 @@ export class Mirror {
 
   /** Commits at the tips of what the mirror has, at most 200: what a bundle may leave out. */
   async tips(): Promise<string[]> {
-    const { stdout } = await this.#git([
+    const stdout = await this.#git([
       "for-each-ref",
       "--sort=-committerdate",
       "--count=200",
@@ -71,13 +64,44 @@ export class Mirror {
   /** Whether every one of these commits is here. (`git fetch` took nothing whose objects were not all in the bundle.) */
   async has(commits: readonly string[]): Promise<boolean> {
     if (commits.length === 0) return true;
-    const result = await this.#run(["rev-list", "--quiet", "--no-walk=unsorted", ...commits]);
+    const result = await tryGit({ gitDir: this.path }, [
+      "rev-list",
+      "--quiet",
+      "--no-walk=unsorted",
+      ...commits,
+    ]);
     return result.exitCode === 0;
+  }
+
+  /** Snapshots of a run, or of all, oldest first; none when there is no mirror. */
+  async snapshots(run?: string): Promise<Snapshot[]> {
+    if (!(await isThere(join(this.path, "HEAD")))) return [];
+    const below = run === undefined ? "refs/orchestrator" : `refs/orchestrator/${run}`;
+    const stdout = await this.#git(["for-each-ref", "--format=%(objectname) %(refname)", below]);
+    return groupSnapshots(stdout.split("\n"));
+  }
+
+  /** Forgets these snapshots, all or none; git throws their objects away later, where nothing else needs them. */
+  async forget(snapshots: readonly Snapshot[]): Promise<void> {
+    const lines = snapshots.flatMap(({ run, epoch, number, refs }) =>
+      refs.map(({ name, sha }) => `delete ${snapshotPrefix(run, epoch, number)}/${name} ${sha}\n`),
+    );
+    await this.#git(["update-ref", "--stdin"], lines.join(""));
+    await this.#git(["gc", "--auto", "--quiet"]);
+  }
+
+  /** Makes the branch at that commit. False when there is one of that name: it stays as it is. */
+  async makeBranch(branch: string, commit: string): Promise<boolean> {
+    const ref = `refs/heads/${branch}`;
+    const there = await tryGit({ gitDir: this.path }, ["show-ref", "--verify", "--quiet", ref]);
+    if (there.exitCode === 0) return false;
+    await this.#git(["update-ref", "--stdin"], `create ${ref} ${commit}\n`);
+    return true;
   }
 
   /** The patch from one commit to another; `limitBytes` cuts it with a note. */
   async diff(from: string, to: string, limitBytes = 8 * 1024 * 1024): Promise<string> {
-    const result = await this.#run([
+    const result = await tryGit({ gitDir: this.path }, [
       "diff",
       "--no-color",
       "--no-ext-diff",
@@ -102,7 +126,7 @@ export class Mirror {
     from: string,
     to: string,
   ): Promise<{ files: number; insertions: number; deletions: number }> {
-    const { stdout } = await this.#git([
+    const stdout = await this.#git([
       "diff",
       "--numstat",
       "--no-ext-diff",
@@ -122,31 +146,8 @@ export class Mirror {
     return { files: lines.length, insertions, deletions };
   }
 
-  async #git(args: readonly string[], gitDir = this.path) {
-    const result = await this.#run(args, gitDir);
-    if (result.exitCode === 0) return result;
-    const why = cleanText(result.stderr.trim().split("\n").at(-1) ?? "", 200);
-    throw new OrchestratorError(
-      "internal",
-      `git ${args[0] ?? ""} failed in the mirror ${this.path}${why === "" ? "" : `: ${why}`}`,
-      { details: { exit_code: result.exitCode } },
-    );
-  }
-
-  async #run(args: readonly string[], gitDir = this.path) {
-    const result = await execa(
-      "git",
-      ["-c", "core.hooksPath=/dev/null", "--git-dir", gitDir, ...args],
-      {
-        env: QUIET,
-        reject: false,
-        stdin: "ignore",
-        stripFinalNewline: false,
-        maxBuffer: 64 * 1024 * 1024,
-        timeout: 120_000,
-      },
-    );
-    return { exitCode: result.exitCode ?? -1, stdout: result.stdout, stderr: result.stderr };
+  #git(args: readonly string[], input?: string): Promise<string> {
+    return runGit({ gitDir: this.path, ...(input === undefined ? {} : { input }) }, args);
   }
 }
 

@@ -1,9 +1,9 @@
-import { TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { OrchestratorError } from "../domain/errors.ts";
 import { quoteCommand } from "../transport/quote.ts";
 import type { Connections } from "./connections.ts";
 import { providerOf, sessionName, type FleetContext } from "./context.ts";
-import { whyBusy } from "./destroy.ts";
+import type { OnTerminal } from "../providers/provider.ts";
+import { liveRunOf, whyBusy } from "./in-use.ts";
 import type { Worker } from "./workers.ts";
 
 /** What operators do with one worker directly. */
@@ -14,12 +14,7 @@ export async function busyWorker(
   connections: Connections,
   worker: Worker,
 ): Promise<{ busy: boolean; reason: string }> {
-  const live = await context.store.db
-    .selectFrom("runs")
-    .select("run_id")
-    .where("worker_id", "=", worker.worker_id)
-    .where("state", "not in", [...TERMINAL_RUN_STATES])
-    .executeTakeFirst();
+  const live = await liveRunOf(context.store.db, worker);
   if (live !== undefined) return { busy: true, reason: `working on ${live.run_id}` };
   if (worker.allocation !== "free") return { busy: true, reason: worker.allocation };
   const transport = await connections.reach(worker.worker_id);
@@ -27,16 +22,48 @@ export async function busyWorker(
   return busy === null ? { busy: false, reason: "idle" } : { busy: true, reason: busy };
 }
 
+/** Runs "$@" after a leading ~ of each word has become the worker's home folder, as a shell there would have it. */
+const WITH_TILDE = `left=$#
+while [ "$left" -gt 0 ]; do
+  word=$1
+  shift
+  case $word in "~") word=$HOME ;; "~/"*) word=$HOME/\${word#"~/"} ;; esac
+  set -- "$@" "$word"
+  left=$((left - 1))
+done
+exec "$@"`;
+
 /** Runs a program in the worker's home folder; its exit code is data. */
 export async function execOnWorker(
   connections: Connections,
   worker: Worker,
   argv: readonly string[],
-  timeoutMs: number,
+  { timeoutMs, tilde }: { readonly timeoutMs: number; readonly tilde: boolean },
 ): Promise<{ code: number | null; stdout: string; stderr: string; truncated: boolean }> {
   const transport = await connections.reach(worker.worker_id);
-  const { code, stdout, stderr, truncated } = await transport.exec(argv, { timeoutMs });
+  const hasTilde = tilde && argv.some((word) => word === "~" || word.startsWith("~/"));
+  const { code, stdout, stderr, truncated } = hasTilde
+    ? await transport.script(WITH_TILDE, argv, { timeoutMs })
+    : await transport.exec(argv, { timeoutMs });
   return { code, stdout, stderr, truncated };
+}
+
+/** argv and environment that put the operator's terminal into a shell on the worker. Wakes the worker. */
+export async function consoleOnWorker(
+  context: FleetContext,
+  connections: Connections,
+  worker: Worker,
+): Promise<{ argv: string[]; env: Record<string, string>; command: string }> {
+  const provider = providerOf(context, worker.provider);
+  if (provider.consoleArgv === undefined || worker.provider_id === null) {
+    throw new OrchestratorError(
+      "invalid_input",
+      `workers of the provider ${provider.id} have no console yet`,
+      { hint: `'orchestrator worker exec ${worker.name} -- PROGRAM' runs one program there` },
+    );
+  }
+  await connections.reach(worker.worker_id);
+  return onTerminal(provider.consoleArgv(worker.provider_id));
 }
 
 /** argv and environment that put the operator's terminal into the worker's tmux. Wakes the worker. */
@@ -64,7 +91,14 @@ export async function attachWorker(
       },
     );
   }
-  const { argv, env } = provider.attachArgv(worker.provider_id, session);
+  return onTerminal(provider.attachArgv(worker.provider_id, session));
+}
+
+function onTerminal({ argv, env }: OnTerminal): {
+  argv: string[];
+  env: Record<string, string>;
+  command: string;
+} {
   const assignments = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   return {
     argv: [...argv],

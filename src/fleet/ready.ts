@@ -1,13 +1,15 @@
 import { OrchestratorError } from "../domain/errors.ts";
 import { asRunId } from "../domain/ids.ts";
+import { workerName } from "../domain/names.ts";
 import { cleanText } from "../domain/text.ts";
 import { allocate } from "./allocate.ts";
 import type { Connections } from "./connections.ts";
-import { providerOf, repoConfig, runtimeOf, sessionName, type FleetContext } from "./context.ts";
+import { providerOf, repoConfig, runtimeOf, type FleetContext } from "./context.ts";
 import { ensureCreated } from "./create.ts";
 import { whyFull } from "./disk.ts";
 import { cleanTail, failureText } from "./failure-text.ts";
-import { prepare, type Seeds } from "./prepare.ts";
+import { prepare, type PreparePurpose, type Seeds } from "./prepare.ts";
+import { whyInUse } from "./in-use.ts";
 import { isUnsaved, rescue } from "./rescue.ts";
 import {
   findWorker,
@@ -22,11 +24,15 @@ import type { Transport } from "../transport/transport.ts";
 /** How long one preparation may take beside the set-up script (ms). */
 const READY_TIMEOUT_MS = 60 * 60_000;
 
-/** Reserves the pool's lowest free number for a worker without a run. `nothing_available` at the cap or when the provider is full. */
+/**
+ * Reserves the pool's lowest free number for a worker without a run. `nothing_available` at the cap or when the provider is full, and
+ * `not_claimable` when that number is not the one that is wanted.
+ */
 export async function reserveIdleWorker(
   context: FleetContext,
   repo: string,
   facts: { capacity: number | null; foreignNumbers: readonly number[] },
+  wanted?: number,
 ): Promise<Worker> {
   const { provider, maxWorkers } = repoConfig(context, repo);
   const { value } = await context.store.mutate(async (tx) => {
@@ -49,10 +55,24 @@ export async function reserveIdleWorker(
         { retryable: true },
       );
     }
+    if (wanted !== undefined && wanted !== plan.number) {
+      throw new OrchestratorError(
+        "not_claimable",
+        `worker ${workerName(repo, wanted)} was not made: the next number of the pool is ${plan.name}`,
+        {
+          hint: `make ${plan.name} instead: 'orchestrator worker allocate ${repo}' says which is next`,
+        },
+      );
+    }
     return reserveWorker(tx, context.ids, { repo, number: plan.number, provider, runId: null });
   });
   return value;
 }
+
+/** What is on a worker that is made ready, and how that is dealt with. */
+export type Found = Pick<PreparePurpose, "clone" | "former">;
+
+const NOTHING: Found = { clone: "fresh", former: null };
 
 /**
  * Brings a worker that belongs to no run from `creating` or `preparing` to `free`. A failure leaves it `unready` with the reason; calling
@@ -64,10 +84,11 @@ export async function makeReady(
   seeds: Seeds,
   worker: Worker,
   signal: AbortSignal,
+  found: Found = NOTHING,
 ): Promise<Worker> {
   context.making.add(worker.worker_id);
   try {
-    return await make(context, connections, seeds, worker, signal);
+    return await make(context, connections, seeds, worker, signal, found);
   } finally {
     context.making.delete(worker.worker_id);
   }
@@ -79,6 +100,7 @@ async function make(
   seeds: Seeds,
   worker: Worker,
   signal: AbortSignal,
+  found: Found,
 ): Promise<Worker> {
   let current = worker;
   if (current.allocation === "creating") {
@@ -106,8 +128,7 @@ async function make(
         runtime,
         mode: repo.permissionMode ?? runtime.defaultMode(provider.capabilities.sharesMachine),
         runBranch: "",
-        clone: "fresh",
-        former: null,
+        ...found,
         timeoutMs: READY_TIMEOUT_MS,
         signal,
       },
@@ -180,12 +201,9 @@ export async function setUpAgain(
     );
   }
   const transport = await connections.reach(worker.worker_id);
-  const probe = await context.provisioner.probe(transport, sessionName(worker.repo));
-  if (probe.attached > 0) {
-    throw new OrchestratorError(
-      "needs_person",
-      `worker ${worker.name} was not set up: an operator is attached`,
-    );
+  const { probe, reason } = await whyInUse(context, worker, transport);
+  if (reason !== null) {
+    throw new OrchestratorError("needs_person", `worker ${worker.name} was not set up: ${reason}`);
   }
   const unsaved = await whyUnsaved(context, worker, transport);
   if (unsaved !== null) {
@@ -201,6 +219,7 @@ export async function setUpAgain(
     seeds,
     await findWorker(context.store.db, worker.worker_id),
     signal,
+    { clone: "reuse", former: probe.current },
   );
 }
 

@@ -6,6 +6,7 @@ import type { Transport } from "../transport/transport.ts";
 import type { FleetContext } from "./context.ts";
 import { whyFull } from "./disk.ts";
 import { Mirror } from "./mirror.ts";
+import { snapshotPrefix } from "./snapshots.ts";
 import { noteWorker, type Worker } from "./workers.ts";
 
 export type Rescued =
@@ -59,8 +60,10 @@ async function save(
   const { provisioner, store } = context;
   const mirror = new Mirror(context.mirrors, worker.repo);
   await mirror.ensure();
-  const number = context.clock.now();
-  const prefix = `refs/orchestrator/${run.runId}/${run.epoch}/${number}`;
+  // Above what the guard took by the worker's clock, so that the end of a run is its latest.
+  const former = await mirror.snapshots(run.runId);
+  const number = Math.max(context.clock.now(), (former.at(-1)?.number ?? 0) + 1);
+  const prefix = snapshotPrefix(run.runId, run.epoch, number);
   const saved = await provisioner.save(transport, {
     epoch: run.epoch,
     run: run.runId,
@@ -77,17 +80,8 @@ async function save(
   }
   context.failpoint("after-save");
   if (saved.refs.length > 0) {
-    const stream = await provisioner.bundleRefs(transport, {
-      repo: worker.repo,
-      prefix,
-      have: await mirror.tips(),
-    });
-    await mirror.takeBundle(
-      stream.bytes,
-      join(context.mirrors, `${context.ids.next("bundle")}.tmp`),
-    );
-    const ended = await stream.result;
-    if (ended.code !== 0 || !(await mirror.has(saved.refs.map((ref) => ref.sha)))) {
+    await fetchRefs(context, worker.repo, prefix, transport);
+    if (!(await mirror.has(saved.refs.map((ref) => ref.sha)))) {
       return {
         kind: "not-rescued",
         reason: "the snapshot did not arrive whole in the mirror",
@@ -103,6 +97,23 @@ async function save(
     quiet: true,
   });
   return { kind: "rescued", saved, snapshot: worktreeCommit(saved, prefix) };
+}
+
+/** Brings the refs below the prefix from the worker's private store into the mirror; an error when they do not arrive whole. Idempotent. */
+export async function fetchRefs(
+  context: FleetContext,
+  repo: string,
+  prefix: string,
+  transport: Transport,
+): Promise<void> {
+  const mirror = new Mirror(context.mirrors, repo);
+  await mirror.ensure();
+  await using stream = await context.provisioner.bundleRefs(transport, {
+    repo,
+    prefix,
+    have: await mirror.tips(),
+  });
+  await mirror.takeBundle(stream.bytes, join(context.mirrors, `${context.ids.next("bundle")}.tmp`));
 }
 
 /** The commit that holds the main work tree, files not committed included; the head where nothing is beside it. */

@@ -7,6 +7,7 @@ import { providerOf, type FleetContext } from "./context.ts";
 import { isGone } from "./gone.ts";
 import type { Seeds } from "./prepare.ts";
 import { finishMaking } from "./ready.ts";
+import { takeBack } from "./take-back.ts";
 import { moveWorker, noteWorker, type Worker } from "./workers.ts";
 
 const LOOK_EVERY_MS = 1_000;
@@ -23,7 +24,8 @@ export interface UpkeepOptions {
 
 /**
  * Looks after workers that no run looks after: asks the providers how they are, without waking any, so that one that could not be reached
- * is used again and one that is gone is said to be; and finishes making those whose maker was killed or whose run was cancelled.
+ * is used again and one that is gone is said to be; finishes making those whose maker was killed or whose run was cancelled; and takes
+ * back those whose run was abandoned.
  */
 export class Upkeep implements Service {
   readonly #options: UpkeepOptions;
@@ -68,6 +70,7 @@ export class Upkeep implements Service {
         this.#finishMaking(worker, signal);
       } else if (asks) {
         await this.#look(worker);
+        if (worker.allocation === "claimed") this.#takeBack(worker);
       }
     }
   }
@@ -98,16 +101,30 @@ export class Upkeep implements Service {
     const { fleet, connections, seeds } = this.#options;
     const isYoung = fleet.clock.now() - worker.updated_at < YOUNG_MS;
     if (isYoung || this.#making.has(worker.worker_id) || fleet.making.has(worker.worker_id)) return;
-    const make = async () => {
+    this.#beside(worker, "upkeep.not_ready", () =>
+      finishMaking(fleet, connections, seeds, worker, signal),
+    );
+  }
+
+  #takeBack(worker: Worker): void {
+    if (this.#making.has(worker.worker_id)) return;
+    const { fleet, connections } = this.#options;
+    this.#beside(worker, "upkeep.not_back", () => takeBack(fleet, connections, worker));
+  }
+
+  /** Does something that takes long for one worker; the others are looked at meanwhile. */
+  #beside(worker: Worker, trouble: string, action: () => Promise<unknown>): void {
+    const { logger } = this.#options.fleet;
+    const act = async () => {
       try {
-        await finishMaking(fleet, connections, seeds, worker, signal);
+        await action();
       } catch (error) {
-        fleet.logger.warn("upkeep.not_ready", { worker: worker.name, error: messageOf(error) });
+        logger.warn(trouble, { worker: worker.name, error: messageOf(error) });
       } finally {
         this.#making.delete(worker.worker_id);
       }
     };
-    this.#making.set(worker.worker_id, make());
+    this.#making.set(worker.worker_id, act());
   }
 }
 

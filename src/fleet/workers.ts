@@ -77,7 +77,14 @@ export function toFacts(row: Worker, liveRun: string | null): WorkerFacts {
 export async function reserveWorker(
   tx: Tx,
   ids: Ids,
-  input: { repo: string; number: number; provider: string; runId: Worker["last_run_id"] },
+  input: {
+    repo: string;
+    number: number;
+    provider: string;
+    runId: Worker["last_run_id"];
+    /** The label of a machine that is there already. */
+    nonce?: string;
+  },
 ): Promise<Worker> {
   const row: Worker = {
     worker_id: asWorkerId(ids.next("w")),
@@ -86,7 +93,7 @@ export async function reserveWorker(
     name: workerName(input.repo, input.number),
     provider: input.provider,
     provider_id: null,
-    nonce: ids.token(),
+    nonce: input.nonce ?? ids.token(),
     allocation: "creating",
     reason: null,
     cordoned: 0,

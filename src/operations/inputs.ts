@@ -27,6 +27,15 @@ export const requestId = z
   .max(200)
   .regex(/^[\x21-\x7e]+$/, "printable characters without blanks");
 
+/** What git takes for a branch, and no option, ref or path. */
+export const branchName = z
+  .string()
+  .max(200)
+  .regex(
+    /^(?!refs\/)(?![-/.])(?!.*(\.\.|\/\/|\/\.|@\{|\.lock(\/|$)|[/.]$))(?!HEAD$|@$)[^\p{Cc}\s~^:?*[\\]+$/u,
+    "a branch name",
+  );
+
 /** A task or follow-up: at least one visible character, at most 4 MiB, no NUL, valid Unicode. */
 export const taskText = z
   .string()

@@ -1,3 +1,4 @@
+import { checkFleet } from "./check.ts";
 import { ping, stop } from "./control.ts";
 import { dispatchPlan, dispatchRun } from "./dispatch.ts";
 import { eventsFollow, eventsRead } from "./events.ts";
@@ -9,20 +10,33 @@ import {
   runFollow,
   runList,
   runLogs,
+  runRecover,
   runResume,
   runRetry,
   runShow,
+  runSnapshots,
   runWait,
   sendMessage,
 } from "./runs.ts";
 import {
+  workerAdopt,
+  workerCordon,
+  workerDrain,
+  workerRescue,
+  workerReset,
+  workerUncordon,
+} from "./worker-care.ts";
+import {
   status,
   workerAttach,
   workerBusy,
+  workerConsole,
   workerCreate,
   workerDestroy,
   workerExec,
+  workerHistoryRead,
   workerList,
+  workerSend,
   workerSetup,
   workerShow,
 } from "./workers.ts";
@@ -36,6 +50,8 @@ const ALL = [
   runDiff,
   runLogs,
   runFollow,
+  runSnapshots,
+  runRecover,
   runCancel,
   runRetry,
   runResume,
@@ -49,7 +65,17 @@ const ALL = [
   workerBusy,
   workerExec,
   workerAttach,
+  workerConsole,
+  workerSend,
+  workerHistoryRead,
+  workerCordon,
+  workerUncordon,
+  workerDrain,
+  workerReset,
+  workerRescue,
+  workerAdopt,
   workerDestroy,
+  checkFleet,
   status,
   eventsRead,
   eventsFollow,

@@ -4,11 +4,13 @@ import { isTerminal, TERMINAL_RUN_STATES } from "../domain/run.ts";
 import { cleanText } from "../domain/text.ts";
 import { findRun, type Message, type Run } from "../dispatch/runs.ts";
 import { statusOf } from "../dispatch/status.ts";
+import { findWorkerByName } from "../fleet/workers.ts";
 import { sql } from "../store/sql.ts";
 import type { Db } from "../store/store.ts";
 import type { Services } from "./services.ts";
 import {
   reportView,
+  type HistoryView,
   type MessageView,
   type RunDetailView,
   type RunView,
@@ -183,6 +185,42 @@ export async function viewRun(db: Db, run: Run, now: number): Promise<RunView> {
   };
 }
 
+/** Runs of one worker with what was asked of them, newest first. */
+export async function workerHistory(
+  { store }: Services,
+  input: { worker: string; limit: number },
+): Promise<HistoryView[]> {
+  const { worker_id: workerId } = await findWorkerByName(store.db, input.worker);
+  const runs = await store.db
+    .selectFrom("runs")
+    .selectAll()
+    .where("worker_id", "=", workerId)
+    .orderBy("created_at", "desc")
+    .orderBy("run_id", "desc")
+    .limit(input.limit)
+    .execute();
+  return Promise.all(
+    runs.map(async (run) => ({
+      run_id: run.run_id,
+      state: run.state,
+      reason: run.reason,
+      created_at: run.created_at,
+      finished_at: run.finished_at,
+      messages: await viewMessages(store.db, run.run_id),
+    })),
+  );
+}
+
+async function viewMessages(db: Db, runId: RunId): Promise<HistoryView["messages"]> {
+  const messages = await db
+    .selectFrom("messages")
+    .selectAll()
+    .where("run_id", "=", runId)
+    .orderBy("seq")
+    .execute();
+  return messages.map(viewMessage);
+}
+
 async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailView> {
   const steps = await db
     .selectFrom("steps")
@@ -193,12 +231,6 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
     // As they were begun: those written together have one time.
     .orderBy(sql`rowid`)
     .execute();
-  const messages = await db
-    .selectFrom("messages")
-    .selectAll()
-    .where("run_id", "=", run.run_id)
-    .orderBy("seq")
-    .execute();
   return {
     ...(await viewRun(db, run, now)),
     steps: steps.map((step) => ({
@@ -208,7 +240,7 @@ async function viewRunDetail(db: Db, run: Run, now: number): Promise<RunDetailVi
       ms: step.ended_at === null ? null : Math.max(0, step.ended_at - step.started_at),
       detail: step.detail,
     })),
-    messages: messages.map(viewMessage),
+    messages: await viewMessages(db, run.run_id),
     report: run.report === null ? null : reportView.parse(JSON.parse(run.report)),
   };
 }

@@ -1,9 +1,16 @@
 import { z } from "zod";
-import { runIdInput, repoName, requestId, taskText } from "./inputs.ts";
+import { branchName, runIdInput, repoName, requestId, taskText } from "./inputs.ts";
 import { operation } from "./operation.ts";
 import { orchestrationOf } from "./require.ts";
 import { listRuns, showRun, waitForRun } from "./run-views.ts";
-import { logLineView, runDetailView, runView, sentView } from "./views.ts";
+import {
+  logLineView,
+  recoveredView,
+  runDetailView,
+  runView,
+  sentView,
+  snapshotView,
+} from "./views.ts";
 
 const byId = z.strictObject({ run_id: runIdInput });
 
@@ -68,6 +75,54 @@ export const runDiff = operation({
     handle: async (services, input) => ({
       diff: await orchestrationOf(services).diff(input.run_id),
     }),
+  },
+});
+
+export const runSnapshots = operation({
+  id: "run.snapshots",
+  summary: "List the snapshots of a run that the mirror has, oldest first",
+  runs: "controller",
+  access: "read",
+  input: byId,
+  output: z.array(snapshotView),
+  errors: ["not_found"],
+  cli: "run recover --list",
+  answer: {
+    kind: "once",
+    handle: (services, input) => orchestrationOf(services).snapshots(input.run_id),
+  },
+});
+
+export const runRecover = operation({
+  id: "run.recover",
+  summary: "Bring a snapshot of a run back, into a new folder or as a new branch",
+  runs: "controller",
+  access: "mutate",
+  input: byId
+    .extend({
+      snapshot: z
+        .union([z.literal("latest"), z.int().min(1)])
+        .default("latest")
+        .describe("its number, or latest"),
+      folder: z
+        .string()
+        .max(4_096)
+        .regex(/^\/[^\0]*$/, "an absolute path")
+        .optional()
+        .describe("a folder that does not exist, or is empty"),
+      branch: branchName.optional().describe("a branch that does not exist in the mirror"),
+      push: z.boolean().default(false).describe("push the branch to the repository's remote"),
+    })
+    .refine((input) => (input.folder === undefined) !== (input.branch === undefined), {
+      error: "a folder or a branch is needed, and only one of them",
+    }),
+  output: recoveredView,
+  errors: ["not_found", "branch_changed", "unreachable"],
+  cli: "run recover",
+  answer: {
+    kind: "once",
+    handle: (services, { run_id, snapshot, folder, branch, push }) =>
+      orchestrationOf(services).recover(run_id, { snapshot, folder, branch, push }),
   },
 });
 

@@ -2,7 +2,17 @@ import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
 import type { AnswerView, InterruptView } from "./person.ts";
-import type { LogLineView, PlanView, RunView, SentView, WorkerView } from "./views.ts";
+import type {
+  CheckView,
+  LogLineView,
+  PlanView,
+  RecoveredView,
+  RunView,
+  SentView,
+  SnapshotView,
+  WindowSentView,
+  WorkerView,
+} from "./views.ts";
 
 /** What handlers of store-only operations need. */
 export interface StoreServices {
@@ -44,17 +54,53 @@ export interface Orchestration {
   ): Promise<SentView>;
   answer(runId: string, input: AnswerInput): Promise<AnswerView>;
   interrupt(target: string, by: string): Promise<InterruptView>;
+  snapshots(runId: string): Promise<SnapshotView[]>;
+  recover(
+    runId: string,
+    target: {
+      snapshot: "latest" | number;
+      folder: string | undefined;
+      branch: string | undefined;
+      push: boolean;
+    },
+  ): Promise<RecoveredView>;
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
   followLogs(runId: string, signal: AbortSignal): AsyncIterable<LogLineView>;
   workerCreate(repo: string): Promise<WorkerView>;
-  workerSetup(worker: string): Promise<WorkerView>;
+  /** With `create`: makes it when it is not there, and has nothing to do when it is ready. */
+  workerSetup(worker: string, options: { readonly create: boolean }): Promise<WorkerView>;
   workerBusy(worker: string): Promise<{ busy: boolean; reason: string }>;
   workerExec(
     worker: string,
     argv: readonly string[],
-    timeoutMs: number,
+    options: { readonly timeoutMs: number; readonly tilde: boolean },
   ): Promise<{ code: number | null; stdout: string; stderr: string; truncated: boolean }>;
+  workerConsole(
+    worker: string,
+  ): Promise<{ argv: string[]; env: Record<string, string>; command: string }>;
+  workerSend(
+    worker: string,
+    window: string,
+    text: string,
+    requestId: string | undefined,
+  ): Promise<WindowSentView>;
+  check(
+    scope: { worker: string | undefined; repo: string | undefined },
+    signal: AbortSignal,
+  ): Promise<CheckView>;
+  workerCordon(worker: string): Promise<WorkerView>;
+  workerUncordon(worker: string): Promise<WorkerView>;
+  workerDrain(
+    worker: string,
+    options: { wait: boolean; destroy: boolean; timeoutMs: number | null },
+    signal: AbortSignal,
+  ): Promise<WorkerView>;
+  workerReset(worker: string): Promise<WorkerView>;
+  workerRescue(
+    worker: string,
+  ): Promise<WorkerView & { rescued_run: string; snapshot: string | null; skipped: string[] }>;
+  workerAdopt(worker: string): Promise<WorkerView>;
   workerDestroy(worker: string): Promise<WorkerView>;
   workerAttach(
     worker: string,

@@ -139,6 +139,29 @@ export const workerView = z.object({
   created_at: z.number(),
 });
 
+export const snapshotView = z.object({
+  snapshot: z.number().describe("its number, for --snapshot"),
+  epoch: z.number(),
+  taken_at: z.number(),
+  commit: z.string().nullable(),
+  refs: z.number(),
+  skipped: z.array(z.string()).describe("left out: secrets and large files"),
+  unsaved: z.array(z.string()).describe("could not be saved"),
+});
+
+export const recoveredView = z.object({
+  run_id: z.string(),
+  snapshot: z.number(),
+  taken_at: z.number(),
+  commit: z.string().nullable(),
+  folder: z.string().nullable(),
+  branch: z.string().nullable(),
+  pushed: z.boolean(),
+  fetch: z.string().nullable().describe("command that brings the branch into a clone"),
+  nested: z.array(z.string()).describe("repositories inside that are in their places again"),
+  elsewhere: z.array(z.string()).describe("what has no place in the folder, and its ref"),
+});
+
 export const sentView = runView.extend({
   message: messageView.describe("the message that was sent, with its own receipt"),
 });
@@ -168,11 +191,79 @@ export const logLineView = z.object({
 });
 
 export type LogLineView = z.output<typeof logLineView>;
+/** One worker after a check; the fields of a line in the status log (README, "Silent check"). */
+export const checkedView = z.object({
+  worker: z.string(),
+  repo: z.string(),
+  window: z.string().nullable().describe("name of the agent's window, after a correction"),
+  status: statusView.shape.status.nullable().describe("null: no run yet"),
+  source: statusView.shape.source,
+  reason: z.string(),
+  age_ms: z.number(),
+  run_id: z.string().nullable(),
+  machine: workerView.shape.provider_state,
+  was: z.string().nullable().describe("the window's name before it was corrected"),
+  found: z.array(
+    z.enum([
+      "asleep",
+      "corrected",
+      "differs",
+      "guard_missing",
+      "guard_restarted",
+      "left_alone",
+      "session_missing",
+      "unreachable",
+      "window_missing",
+    ]),
+  ),
+  changed: z.boolean().describe("the log got a line for it"),
+});
+
+export const checkView = z.object({
+  workers: z.array(checkedView),
+  counts: z.object({
+    workers: z.number(),
+    read: z.number(),
+    asleep: z.number(),
+    unreachable: z.number(),
+    left_alone: z.number(),
+    missing: z.number(),
+    changed: z.number(),
+    corrected: z.number(),
+    repaired: z.number(),
+  }),
+  ms: z.number(),
+  log: z.string().describe("the file that has the lines"),
+  log_refused: z.string().nullable().describe("why the configured file is not used"),
+});
+
+/** What became of a text for one of a worker's windows. */
+export const windowSentView = z.object({
+  worker: z.string(),
+  window: z.string().describe("id and name of the window, as in '@0 shell'"),
+  kind: z.enum(["typed", "message"]).describe("message: confirmed delivery to the agent"),
+  run: sentView.nullable().describe("the run that has the message; null when it was typed"),
+});
+
+export const historyView = z.object({
+  run_id: z.string(),
+  state: runView.shape.state,
+  reason: z.string().nullable(),
+  created_at: z.number(),
+  finished_at: z.number().nullable(),
+  messages: z.array(messageView),
+});
+
+export type CheckView = z.output<typeof checkView>;
+export type WindowSentView = z.output<typeof windowSentView>;
+export type HistoryView = z.output<typeof historyView>;
 export type RunView = z.output<typeof runView>;
 export type SentView = z.output<typeof sentView>;
 export type MessageView = z.output<typeof messageView>;
 export type RunDetailView = z.output<typeof runDetailView>;
 export type WorkerView = z.output<typeof workerView>;
 export type StatusView = z.output<typeof statusView>;
+export type SnapshotView = z.output<typeof snapshotView>;
+export type RecoveredView = z.output<typeof recoveredView>;
 export type PlanView = z.output<typeof planView>;
 export type EventView = z.output<typeof eventView>;

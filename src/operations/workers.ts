@@ -1,8 +1,9 @@
 import { z } from "zod";
-import { repoName, workerNameInput } from "./inputs.ts";
+import { repoName, requestId, taskText, workerNameInput } from "./inputs.ts";
 import { operation } from "./operation.ts";
 import { orchestrationOf } from "./require.ts";
-import { workerView } from "./views.ts";
+import { workerHistory } from "./run-views.ts";
+import { historyView, windowSentView, workerView } from "./views.ts";
 import { fleetStatus, listWorkers, showWorker } from "./worker-views.ts";
 import { runView } from "./views.ts";
 
@@ -52,13 +53,19 @@ export const workerSetup = operation({
   summary: "Run the set-up of an unready worker again, from the step that failed",
   runs: "controller",
   access: "mutate",
-  input: byName,
+  input: byName.extend({
+    create: z
+      .boolean()
+      .default(false)
+      .describe("make the worker when it is not there; nothing to do when it is ready"),
+  }),
   output: workerView,
-  errors: ["not_found", "not_claimable", "unreachable"],
+  errors: ["not_found", "not_claimable", "nothing_available", "unreachable"],
   cli: "worker setup",
   answer: {
     kind: "once",
-    handle: (services, input) => orchestrationOf(services).workerSetup(input.worker),
+    handle: (services, input) =>
+      orchestrationOf(services).workerSetup(input.worker, { create: input.create }),
   },
 });
 
@@ -85,6 +92,10 @@ export const workerExec = operation({
   input: byName.extend({
     argv: z.array(z.string()).min(1).max(1_000),
     timeout_ms: z.int().min(100).max(3_600_000).default(60_000),
+    tilde: z
+      .boolean()
+      .default(false)
+      .describe("a leading ~ of an argument is the worker's home folder"),
   }),
   output: z.object({
     code: z.number().nullable(),
@@ -97,7 +108,10 @@ export const workerExec = operation({
   answer: {
     kind: "once",
     handle: (services, input) =>
-      orchestrationOf(services).workerExec(input.worker, input.argv, input.timeout_ms),
+      orchestrationOf(services).workerExec(input.worker, input.argv, {
+        timeoutMs: input.timeout_ms,
+        tilde: input.tilde,
+      }),
   },
 });
 
@@ -118,6 +132,69 @@ export const workerAttach = operation({
     kind: "once",
     handle: (services, input) => orchestrationOf(services).workerAttach(input.worker),
   },
+});
+
+export const workerConsole = operation({
+  id: "worker.console",
+  summary: "Say how to put an operator into a shell on a worker",
+  runs: "controller",
+  access: "read",
+  input: byName,
+  output: workerAttach.output,
+  errors: ["not_found", "unreachable"],
+  cli: "console",
+  answer: {
+    kind: "once",
+    handle: (services, input) => orchestrationOf(services).workerConsole(input.worker),
+  },
+});
+
+export const workerSend = operation({
+  id: "worker.send",
+  summary:
+    "Type a command into a window of a worker; for the agent's window, deliver it as a message with its receipt",
+  runs: "controller",
+  access: "mutate",
+  input: byName.extend({
+    window: z
+      .string()
+      .regex(/^([a-z][a-z0-9:-]{0,39}|\d{1,4}|@\d{1,9})$/, "a window's name, index or id")
+      .describe("shell, agent, or a window's index or id"),
+    text: taskText,
+    request_id: requestId.optional(),
+  }),
+  output: windowSentView,
+  errors: [
+    "not_found",
+    "not_claimable",
+    "needs_person",
+    "delivery_unconfirmed",
+    "request_mismatch",
+    "unreachable",
+  ],
+  cli: "worker send",
+  answer: {
+    kind: "once",
+    handle: (services, input) =>
+      orchestrationOf(services).workerSend(
+        input.worker,
+        input.window,
+        input.text,
+        input.request_id,
+      ),
+  },
+});
+
+export const workerHistoryRead = operation({
+  id: "worker.history",
+  summary: "List the runs of a worker with what was asked of them, newest first",
+  runs: "anywhere",
+  access: "read",
+  input: byName.extend({ limit: z.int().min(1).max(1_000).default(20) }),
+  output: z.array(historyView),
+  errors: ["not_found"],
+  cli: "worker history",
+  answer: { kind: "once", handle: workerHistory },
 });
 
 export const workerDestroy = operation({

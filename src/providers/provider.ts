@@ -73,8 +73,13 @@ export interface Provider {
   /** How many more workers may exist; null: no limit known. */
   capacity(): Promise<number | null>;
   /** argv and environment that put an operator into the worker's tmux, for providers with `attachDirect`. */
-  attachArgv?(
-    id: string,
-    session: string,
-  ): { argv: readonly string[]; env: Readonly<Record<string, string>> };
+  attachArgv?(id: string, session: string): OnTerminal;
+  /** argv and environment of a shell on the worker for an operator, in which `tmux attach` finds the worker's session. */
+  consoleArgv?(id: string): OnTerminal;
+}
+
+/** A program for the operator's own terminal, on this machine. */
+export interface OnTerminal {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
 }

@@ -157,6 +157,19 @@ export async function nameWindow(
   expectPane(result, `name the window of ${session}`, session);
 }
 
+/** Makes sure that a guard runs in the session. `not_found` when there is no such session. */
+export async function keepGuard(
+  transport: Transport,
+  bundle: Bundle,
+  session: string,
+): Promise<"running" | "restarted" | "opened"> {
+  const result = await call(transport, bundle, "guard-window", [session]);
+  expectPane(result, `look after the guard of ${session}`, session);
+  const answer = result.stdout.trim();
+  if (answer === "running" || answer === "restarted" || answer === "opened") return answer;
+  throw workerFailed(`look after the guard of ${session}`, result);
+}
+
 /** Sends keys by their tmux names. `not_found` when no program runs in the agent's pane, or a person reads in it. */
 export async function sendKeys(
   transport: Transport,

@@ -33,6 +33,7 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     screen: (transport, session) => agent.screen(transport, bundle, session),
     nameWindow: (transport, session, status, reason) =>
       agent.nameWindow(transport, bundle, session, status, reason),
+    keepGuard: (transport, session) => agent.keepGuard(transport, bundle, session),
     sendKeys: (transport, session, keys) => agent.sendKeys(transport, bundle, session, keys),
     paste: (transport, session, text) => agent.paste(transport, bundle, session, text),
     press: (transport, session, expected, keys) =>
@@ -41,6 +42,7 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     save: (transport, input) => work.save(transport, bundle, input),
     bundleRefs: (transport, input) => work.bundleRefs(transport, bundle, input),
     fingerprint: (transport, repo) => work.fingerprint(transport, bundle, repo),
+    uncommitted: (transport, repo) => work.uncommitted(transport, bundle, repo),
     report: (transport, repo, base) => work.report(transport, bundle, repo, base),
     push: (transport, repo, branch) => work.push(transport, bundle, repo, branch),
     readJson: files.readJson,

@@ -172,6 +172,8 @@ export interface Provisioner {
   ): Promise<Over>;
   screen(transport: Transport, session: string): Promise<string>;
   nameWindow(transport: Transport, session: string, status: string, reason: string): Promise<void>;
+  /** Starts the worker's guard again where it has ended. `not_found` without the session. Idempotent. */
+  keepGuard(transport: Transport, session: string): Promise<"running" | "restarted" | "opened">;
   sendKeys(transport: Transport, session: string, keys: readonly string[]): Promise<void>;
   paste(transport: Transport, session: string, text: string): Promise<void>;
   /**
@@ -195,6 +197,8 @@ export interface Provisioner {
     input: { repo: string; prefix: string; have: readonly string[] },
   ): Promise<ExecStream>;
   fingerprint(transport: Transport, repo: string): Promise<string | null>;
+  /** Whether the work tree holds work that no commit has. */
+  uncommitted(transport: Transport, repo: string): Promise<boolean>;
   report(transport: Transport, repo: string, base: string): Promise<WorkReport>;
   push(
     transport: Transport,

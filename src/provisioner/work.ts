@@ -100,6 +100,21 @@ export async function fingerprint(
   return value;
 }
 
+/** Whether the work tree holds work that no commit has. */
+export async function uncommitted(
+  transport: Transport,
+  bundle: Bundle,
+  repo: string,
+): Promise<boolean> {
+  const result = await execWorker(transport, bundle, "uncommitted", [repo], {
+    timeoutMs: READ_TIMEOUT_MS,
+  });
+  const answer = result.stdout.trim();
+  if (result.code !== 0 || (answer !== "yes" && answer !== "no"))
+    throw workerFailed(`look for work without a commit in ${repo}`, result);
+  return answer === "yes";
+}
+
 /** Commits after `base`, newest first (at most 200), and what changed from `base` to the work tree. `not_found` when `base` is not there. */
 export async function report(
   transport: Transport,

@@ -57,6 +57,10 @@ export interface Evidence {
     readonly windowName: string | null;
     readonly attached: number;
   }> | null;
+  /** The newest snapshot that the worker's private store has. */
+  readonly snapshot: { readonly number: number; readonly epoch: number } | null;
+  /** Work has been without a commit for longer than the rule allows, told at this time. */
+  readonly commitOverdueAt: number | null;
   /** Last line of any source. */
   readonly lastAt: number | null;
   /** Last words of the agent, cleaned and capped. */
@@ -79,6 +83,8 @@ export const NO_EVIDENCE: Evidence = {
   process: null,
   startDialog: null,
   tmux: null,
+  snapshot: null,
+  commitOverdueAt: null,
   lastAt: null,
   summary: null,
   costUsd: null,

@@ -45,6 +45,8 @@ export function foldSignals(
           transcriptPath: evidence.transcriptPath,
           prompts: evidence.prompts,
           tmux: evidence.tmux,
+          snapshot: evidence.snapshot,
+          commitOverdueAt: evidence.commitOverdueAt,
           summary: evidence.summary,
           costUsd: evidence.costUsd,
           costShown: evidence.costShown,
@@ -115,6 +117,18 @@ function foldSignal(evidence: Evidence, signal: Signal, input: FoldInput): Evide
     }
     case "cost":
       return foldCost(evidence, signal.usd, input);
+    case "snapshot_taken": {
+      const { number, epoch } = signal;
+      return number > (evidence.snapshot?.number ?? 0)
+        ? { ...evidence, snapshot: { number, epoch } }
+        : evidence;
+    }
+    case "snapshot_failed":
+      return evidence;
+    case "commit_overdue":
+      return { ...evidence, commitOverdueAt: input.at };
+    case "committed":
+      return { ...evidence, commitOverdueAt: null };
   }
 }
 

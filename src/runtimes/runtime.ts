@@ -21,6 +21,8 @@ export interface RuntimeCapabilities {
   readonly livePaste: boolean;
   /** Reports tokens and cost. */
   readonly reportsUsage: boolean;
+  /** Takes standing instructions beside its task. */
+  readonly takesInstructions: boolean;
   /** Knows permission modes. */
   readonly modes: readonly string[];
 }
@@ -48,6 +50,8 @@ export interface LaunchInput {
   /** Null: start without a message (resume by hand). */
   readonly message: EncodedMessage | null;
   readonly mode: string;
+  /** Standing instructions for the agent; null: none, or the runtime takes none. */
+  readonly instructions: string | null;
   /** Extra flags from configuration. */
   readonly flags: readonly string[];
   /** The repo's folder on the worker, realpath. */

@@ -58,6 +58,26 @@ export type Signal =
       readonly windowName: string | null;
       readonly attached: number;
     }
-  | { readonly kind: "cost"; readonly usd: number };
+  | { readonly kind: "cost"; readonly usd: number }
+  | WorkSignal;
+
+/** What the guard tells of the work itself (provision/README.md, "The work"). */
+export type WorkSignal =
+  | {
+      readonly kind: "snapshot_taken";
+      readonly number: number;
+      readonly epoch: number;
+      /** The tree changed while it was taken. */
+      readonly moved: boolean;
+      /** `no`, `pushed`, `withheld COUNT` or `failed WHY`. */
+      readonly pushed: string;
+      readonly skipped: readonly string[];
+      readonly skippedTotal: number;
+      readonly unsaved: readonly string[];
+      readonly unsavedTotal: number;
+    }
+  | { readonly kind: "snapshot_failed"; readonly reason: string }
+  | { readonly kind: "commit_overdue"; readonly uncommittedMs: number }
+  | { readonly kind: "committed" };
 
 export type RegistryStatus = "idle" | "busy" | "waiting" | "shell" | "absent";

@@ -1,5 +1,5 @@
 import { listField, numberField, textField } from "./fields.ts";
-import type { RegistryStatus, Signal, WorkerLine } from "./signal.ts";
+import type { RegistryStatus, Signal, WorkerLine, WorkSignal } from "./signal.ts";
 
 const REGISTRY: ReadonlySet<string> = new Set(["idle", "busy", "waiting", "shell", "absent"]);
 
@@ -18,8 +18,49 @@ export function workerSignals(line: WorkerLine): readonly Signal[] {
     const exitCode = numberField(payload, "code");
     return [{ kind: "process", alive: false, pid: numberField(payload, "pid"), exitCode, signal }];
   }
-  return line.source === "guard" && line.event === "pulse" ? pulseSignals(line) : [];
+  if (line.source !== "guard") return [];
+  return line.event === "pulse" ? pulseSignals(line) : workSignals(line);
 }
+
+const MAX_NAMES = 5;
+
+/** What the guard tells of the work; texts are as the worker wrote them. */
+export function workSignals({ source, event, payload }: WorkerLine): readonly WorkSignal[] {
+  if (source !== "guard") return [];
+  const count = (key: string) => Math.max(0, Math.trunc(numberField(payload, key) ?? 0));
+  const names = (key: string) =>
+    (listField(payload, key) ?? []).filter((name) => typeof name === "string").slice(0, MAX_NAMES);
+  switch (event) {
+    case "snapshot": {
+      const [number, epoch] = [count("number"), count("epoch")];
+      if (!isPlainNumber(number) || !isPlainNumber(epoch)) return [];
+      return [
+        {
+          kind: "snapshot_taken",
+          number,
+          epoch,
+          moved: payload["moved"] === true,
+          pushed: textField(payload, "pushed") ?? "no",
+          skipped: names("skipped"),
+          skippedTotal: count("skipped_total"),
+          unsaved: names("unsaved"),
+          unsavedTotal: count("unsaved_total"),
+        },
+      ];
+    }
+    case "snapshot_failed":
+      return [{ kind: "snapshot_failed", reason: textField(payload, "reason") ?? "" }];
+    case "commit_overdue":
+      return [{ kind: "commit_overdue", uncommittedMs: count("uncommitted_ms") }];
+    case "committed":
+      return [{ kind: "committed" }];
+    default:
+      return [];
+  }
+}
+
+/** What can be a part of a ref's name. */
+const isPlainNumber = (value: number): boolean => value > 0 && value < 1e15;
 
 function pulseSignals({ payload }: WorkerLine): readonly Signal[] {
   const signals: Signal[] = [];

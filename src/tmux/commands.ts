@@ -17,6 +17,13 @@ export function attachCommand(session: string, windowId?: string): readonly stri
 export const listWindowsCommand = (session: string): readonly string[] =>
   tmux("list-windows", "-t", exactSession(session), "-F", WINDOW_FORMAT);
 
+/** Types what comes on standard input into the window as if pasted there, and ends it with Enter. tmux never parses the text. */
+export function typeCommand(windowId: string, buffer: string): readonly string[] {
+  const load = ["load-buffer", "-b", buffer, "-", ";"];
+  const paste = ["paste-buffer", "-d", "-p", "-r", "-b", buffer, "-t", windowId, ";"];
+  return tmux(...load, ...paste, "send-keys", "-t", windowId, "Enter");
+}
+
 /** Exit code 0 when the session is there. */
 export const hasSessionCommand = (session: string): readonly string[] =>
   tmux("has-session", "-t", exactSession(session));

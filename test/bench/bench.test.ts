@@ -67,10 +67,12 @@ test(
       const args = [
         bench,
         "--only",
-        "P1,P4,P9,P12",
+        "P1,P3,P4,P9,P12",
         "--rounds",
         "1",
         "--at-once",
+        "2",
+        "--sweep",
         "2",
         "--once",
         "--json",
@@ -84,6 +86,7 @@ test(
           "P9 command line",
           "P1 warm dispatch",
           "P1 at a distance",
+          "P3 sweep of 2 workers",
           "P12 2 at once",
           "P12 beside mute workers",
           "P4 detection",
@@ -102,3 +105,14 @@ test(
     }
   },
 );
+
+test("a sweep is measured against floors and scripts, opens nothing new and wakes nobody", async () => {
+  const bench = join(import.meta.dirname, "bench.ts");
+  const args = [bench, "--only", "P3", "--sweep", "3", "--rounds", "1", "--once"];
+  const { stdout } = await execute(process.execPath, args);
+  for (const what of ["product, kept connections ", "floor: ssh2 exec", "OpenSSH, one by one"]) {
+    assert.ok(stdout.includes(what), what);
+  }
+  assert.match(stdout, /MET +P3: 3 workers, connections opened by a sweep over kept ones: 0\.00/);
+  assert.match(stdout, /MET +P3: 3 workers, sleeping workers dialled: 0\.00/);
+});

@@ -15,7 +15,15 @@ export interface Goal {
   readonly value: number;
   readonly limit: number;
   readonly better: "at most" | "at least";
-  readonly unit: "x" | "ms" | "files" | "round trips" | "% of a core" | "MiB";
+  readonly unit:
+    | "x"
+    | "ms"
+    | "files"
+    | "round trips"
+    | "connections"
+    | "workers"
+    | "% of a core"
+    | "MiB";
   /** Counts do not depend on how fast the machine is. */
   readonly isCount?: boolean;
 }

@@ -127,6 +127,11 @@ test("the package holds the program, the worker scripts and the skills, and noth
   assert.ok(
     files.some(({ path, mode }) => path === "dist/orchestrator.cjs" && (mode & 0o111) !== 0),
   );
+  const scripts = files.filter(({ path }) => /^provision\/[^/]+\.sh$/.test(path));
+  assert.ok(scripts.some(({ path }) => path === "provision/orchestrate.sh"));
+  for (const { path, mode } of scripts) {
+    assert.ok((mode & 0o111) !== 0 || path.endsWith("/find-orchestrator.sh"), path);
+  }
   const expected = (await readdir(join(root, "provision", "worker"))).length;
   assert.equal(
     files.filter(({ path }) => /^provision\/worker\/[^/]+$/.test(path)).length,

@@ -6,11 +6,12 @@ import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { NOUNS } from "../../src/cli/nouns.ts";
 import type { CommandSpec } from "../../src/cli/spec.ts";
+import type { CheckView } from "../../src/operations/views.ts";
 import { EXIT_CODES, OrchestratorError, type ErrorCode } from "../../src/domain/errors.ts";
 import { OPERATIONS } from "../../src/operations/registry.ts";
 import { cli, jsonLines, socketOf, type CliSetting } from "../support/cli.ts";
 import { fakeController, temporaryHome, type Handler } from "../support/fake-services.ts";
-import { event, RUN, SENT, WORKER } from "../support/views.ts";
+import { event, RECOVERED, RUN, SENT, SNAPSHOT, WORKER } from "../support/views.ts";
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
@@ -30,6 +31,48 @@ const ANSWERED = {
   evidence: null,
 };
 
+const HISTORY = {
+  run_id: RUN.run_id,
+  state: "completed",
+  reason: null,
+  created_at: RUN.created_at,
+  finished_at: null,
+  messages: RUN.messages,
+};
+
+const CHECK: CheckView = {
+  workers: [
+    {
+      worker: "kite-1",
+      repo: "kite",
+      window: "agent:running",
+      status: "running",
+      source: "hook",
+      reason: "in a turn",
+      age_ms: 1_000,
+      run_id: RUN.run_id,
+      machine: "running",
+      was: "agent:waiting",
+      found: ["corrected"],
+      changed: true,
+    },
+  ],
+  counts: {
+    workers: 1,
+    read: 1,
+    asleep: 0,
+    unreachable: 0,
+    left_alone: 0,
+    missing: 0,
+    changed: 1,
+    corrected: 1,
+    repaired: 0,
+  },
+  ms: 12,
+  log: "/var/log/orchestrator-status.log",
+  log_refused: null,
+};
+
 const ANSWERS: Readonly<Record<string, Handler>> = {
   dispatch: () => ({ run: RUN, replayed: false }),
   "dispatch.plan": () => PLAN,
@@ -37,6 +80,8 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "run.show": () => RUN,
   "run.wait": () => RUN,
   "run.diff": () => ({ diff: "diff --git a b\n" }),
+  "run.snapshots": () => [SNAPSHOT],
+  "run.recover": () => RECOVERED,
   "run.logs": () => ({ text: "== clone\nok\n" }),
   async *"run.follow"() {
     yield { at: 1, source: "agent", text: "1 Stop" };
@@ -54,7 +99,22 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "worker.busy": () => ({ busy: true, reason: "a run" }),
   "worker.exec": () => ({ code: 0, stdout: "hi\n", stderr: "", truncated: false }),
   "worker.attach": () => ({ argv: ["tmux"], env: {}, command: "tmux attach" }),
+  "worker.console": () => ({ argv: ["sh"], env: {}, command: "sh" }),
+  "worker.send": () => ({ worker: "kite-1", window: "@0 shell", kind: "typed", run: null }),
+  "worker.history": () => [HISTORY],
+  check: () => CHECK,
   "worker.destroy": () => WORKER,
+  "worker.cordon": () => ({ ...WORKER, cordoned: true }),
+  "worker.uncordon": () => WORKER,
+  "worker.drain": () => ({ ...WORKER, draining: true }),
+  "worker.reset": () => WORKER,
+  "worker.rescue": () => ({
+    ...WORKER,
+    rescued_run: "run-1",
+    snapshot: null,
+    skipped: ["secret .env"],
+  }),
+  "worker.adopt": () => WORKER,
   status: () => ({ workers: [WORKER], runs: [RUN] }),
   "events.read": () => [event("run.status", { status: "running" })],
   async *"events.follow"() {
@@ -117,6 +177,9 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["run", "diff", "run-1"],
   ["run", "logs", "run-1", "--lines", "10"],
   ["run", "logs", "-f", "run-2"],
+  ["run", "recover", "run-1", "--list"],
+  ["run", "recover", "run-1", "--snapshot", "7", "--to", "./rescued"],
+  ["run", "recover", "run-1", "--to", "rescued-work", "--push"],
   ["run", "cancel", "run-1"],
   ["run", "retry", "run-1", "--request-id", "r"],
   ["run", "resume", "run-1", "--command", "go on"],
@@ -126,10 +189,24 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["worker", "list", "--repo", "kite", "--all"],
   ["worker", "show", "kite-1"],
   ["worker", "create", "--repo", "kite"],
-  ["worker", "setup", "kite-1"],
+  ["worker", "setup", "kite-1", "--create"],
+  ["worker", "allocate", "kite"],
+  ["worker", "send", "kite-1", "shell", "git status", "--request-id", "r"],
+  ["worker", "logs", "kite-1", "--lines", "5"],
+  ["worker", "history", "kite-1", "--limit", "5"],
+  ["worker", "console", "kite-1", "--print"],
+  ["console", "-s", "kite-1", "--print"],
+  ["exec", "-s", "kite-1", "--timeout", "5s", "--", "ls", "-la", "--json"],
+  ["check", "kite-1", "kite"],
   ["worker", "busy", "kite-1"],
   ["worker", "exec", "kite-1", "--timeout", "5s", "--", "ls", "-la", "--json"],
   ["worker", "destroy", "kite-1"],
+  ["worker", "cordon", "kite-1"],
+  ["worker", "uncordon", "kite-1"],
+  ["worker", "drain", "kite-1", "--wait", "--destroy", "--timeout", "2h"],
+  ["worker", "reset", "kite-1"],
+  ["worker", "rescue", "kite-1"],
+  ["worker", "adopt", "kite-1"],
   ["worker", "attach", "kite-1", "--print"],
   ["attach", "kite-1", "--print"],
   ["status", "kite-1"],
@@ -221,9 +298,60 @@ test("what an option says arrives as it was said", async () => {
     worker: "kite-1",
     argv: ["sh", "-c", "echo $(id) 'x'", "--json"],
     timeout_ms: 1_500,
+    tilde: true,
   });
   const events = await asked(["events", "--kind", "a.", "--kind=b"]);
   assert.partialDeepStrictEqual(events.calls[0]?.input, { kinds: ["a.", "b"] });
+});
+
+test("what a shell makes of ~ is the worker's home folder, unless it is to stay as it is", async () => {
+  const env = { HOME: "/home/me" };
+  const words = ["/home/me", "/home/me/.claude/x", "~/y", "/home/media", "a/home/me/b", "--"];
+  for (const line of [
+    ["worker", "exec", "kite-1", "--", ...words],
+    ["exec", "-s", "kite-1", "--", ...words],
+  ]) {
+    const { calls } = await asked(line, { env });
+    assert.deepEqual(calls[0]?.input, {
+      worker: "kite-1",
+      argv: ["~", "~/.claude/x", "~/y", "/home/media", "a/home/me/b", "--"],
+      timeout_ms: 60_000,
+      tilde: true,
+    });
+  }
+  const asIs = await asked(["exec", "-s", "kite-1", "--as-is", "--", ...words], { env });
+  assert.partialDeepStrictEqual(asIs.calls[0]?.input, { argv: words, tilde: false });
+});
+
+test("a message for the agent's window is followed when it is a run of its own, and has its receipt else", async () => {
+  const message = (seq: number, receipt: string) => ({ ...RUN.messages[0], seq, receipt });
+  const line = ["worker", "send", "kite-1", "agent", "go on"];
+  const sent = (seq: number, receipt: string) => ({
+    ...ANSWERS,
+    "worker.send": () => ({
+      worker: "kite-1",
+      window: "agent",
+      kind: "message",
+      run: { ...RUN, message: message(seq, receipt) },
+    }),
+  });
+  const queued = await asked(line, {}, sent(2, "queued"));
+  assert.deepEqual([queued.code, queued.err], [0, ""]);
+  assert.match(queued.out, /receipt: queued: the agent gets it at the end of its turn/);
+  assert.equal((await asked(line, {}, sent(2, "unknown"))).code, 6);
+  const own = await asked(line, {}, sent(1, "queued"));
+  assert.match(own.out, /^delivered accepted/m);
+  assert.equal(own.code, 0);
+});
+
+test("a check shows what changed; silent it shows nothing", async () => {
+  const shown = await asked(["check"]);
+  assert.match(shown.out, /^WORKER .*\nkite-1 .*agent:waiting -> agent:running .*corrected/);
+  const silent = await asked(["check", "--silent"]);
+  assert.deepEqual([silent.code, silent.out, silent.err], [0, "", ""]);
+  const refused = { ...CHECK, log_refused: "/x (EACCES)" };
+  const handlers = { ...ANSWERS, check: () => refused };
+  assert.match((await asked(["check"], {}, handlers)).err, /^warning: \/x \(EACCES\) cannot/);
 });
 
 test("--json is parseable on every command, whatever comes back", async () => {
@@ -237,7 +365,7 @@ test("--json is parseable on every command, whatever comes back", async () => {
   for (const argv of LINES) {
     if (argv.includes("--print")) continue;
     const withJson = argv.includes("--")
-      ? ["worker", "exec", "kite-1", "--json", "--", "ls"]
+      ? [...argv.slice(0, argv.indexOf("--")), "--json", "--", "ls"]
       : [...argv, "--json"];
     const { out, err } = await asked(withJson, {}, handlers);
     assert.ok(jsonLines(out).length > 0, withJson.join(" "));
@@ -301,6 +429,12 @@ test("wrong names are refused with exit code 2, one clear line, before a control
     (name) => ["interrupt", "--", name],
     (name) => ["worker", "show", "--", name],
     (name) => ["worker", "create", "--repo", name],
+    (name) => ["worker", "allocate", "--", name],
+    (name) => ["worker", "history", "--", name],
+    (name) => ["worker", "send", "--", name, "shell", "x"],
+    (name) => ["worker", "console", "--", name],
+    (name) => ["exec", `--worker=${name}`, "--", "ls"],
+    (name) => ["check", "--", ...(name === "" ? ["kite-1"] : []), name || "A", "kite"],
     (name) => ["attach", "--", name],
     (name) => ["repo", "add", "--url", "x", "--", name],
   ];
@@ -336,6 +470,12 @@ const USAGE: ReadonlyArray<readonly [readonly string[], RegExp]> = [
   [["--repo", "kite", "--command", "x", "--on-full", "cry"], /Allowed choices are queue, fail/],
   [["--json", "status"], /--repo is missing|is not expected here/],
   [["worker", "exec", "kite-1", "ls", "-la"], /unknown option '-la'/],
+  [["exec", "--", "ls"], /-s is missing/],
+  [["worker", "send", "kite-1", "shell"], /missing required argument 'text'/],
+  [["worker", "send", "kite-1", "a b", "x"], /window: a window's name, index or id/],
+  [["run", "recover", "run-1"], /--to is missing\nhint: for example: orchestrator run recover/],
+  [["run", "recover", "run-1", "--to", "./x", "--push"], /--push goes with a branch/],
+  [["run", "recover", "run-1", "--snapshot", "first", "--to", "x"], /no whole number from 1/],
   [
     ["worker", "create"],
     /--repo is missing\nhint: for example: orchestrator worker create --repo kite/,

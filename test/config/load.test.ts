@@ -19,6 +19,12 @@ test("a missing, empty or commented-out file is the default configuration", asyn
     controller: { idleExitMinutes: 10, parallel: 16 },
     delivery: { confirmSeconds: 30 },
     alerts: [],
+    check: {
+      log: "/var/log/orchestrator-status.log",
+      parallel: 32,
+      workerSeconds: 15,
+      sweepSeconds: 120,
+    },
   };
   for (const config of [missing, parse(""), parse("# nothing\n"), parse("repos:\ndefaults:\n")]) {
     assert.deepEqual({ ...config, repos: { ...config.repos } }, expected);
@@ -32,8 +38,10 @@ defaults:
   minIdle: 2
   env: {A: "1", B: "1"}
   auth: {kind: api-key, secret: "env:KEY"}
+  snapshots: {push: remote, keepDays: 7}
+  commitRule: {nudge: false}
 repos:
-  kite: {url: x, minIdle: 1, env: {B: "2"}}
+  kite: {url: x, minIdle: 1, env: {B: "2"}, snapshots: {everyMinutes: 0, keepDays: 1}}
   lark: {url: y}
 `);
   assert.equal(config.repos["kite"]?.provider, "ssh");
@@ -42,6 +50,15 @@ repos:
   assert.equal(config.repos["lark"]?.minIdle, 2);
   assert.equal(config.repos["lark"]?.auth?.secret, "env:KEY");
   assert.equal(config.repos["lark"]?.push, "none");
+  const built = { everyMinutes: 5, keepCount: 200 };
+  assert.deepEqual(config.repos["lark"]?.snapshots, { ...built, push: "remote", keepDays: 7 });
+  assert.deepEqual(config.repos["kite"]?.snapshots, {
+    ...built,
+    push: "remote",
+    everyMinutes: 0,
+    keepDays: 1,
+  });
+  assert.deepEqual(config.repos["kite"]?.commitRule, { minutes: 30, nudge: false });
 });
 
 test("no repo is found under a name that every object has", () => {
@@ -83,7 +100,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "zebra: 3",
     ":1:1: zebra is not a known key",
-    "known keys are repos, defaults, controller, delivery, alerts",
+    "known keys are repos, defaults, controller, delivery, alerts, check",
   ],
   [
     "defaults: {url: x}",
@@ -120,7 +137,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "__proto__: {}",
     ":1:1: __proto__ is not a known key",
-    "known keys are repos, defaults, controller, delivery, alerts",
+    "known keys are repos, defaults, controller, delivery, alerts, check",
   ],
   [
     "repos:\n  kite: {url: x}\n  kite-2: {url: y}\n",

@@ -36,6 +36,7 @@ export function exerciseRuntime(name: string, setup: () => RuntimeCase): void {
       resume: false,
       message: encoding.kind === "encoded" ? encoding.message : null,
       mode: runtime.defaultMode(true),
+      instructions: null,
       flags: [],
       cwd: "/home/dev/kite",
       home: "/home/dev",

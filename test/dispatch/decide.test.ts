@@ -20,6 +20,8 @@ function moment(facts: Partial<Moment>): Moment {
     receipt: "accepted",
     followUpWaits: false,
     confirmMs: 30_000,
+    lostAfterMs: null,
+    connected: true,
     resumes: true,
     ...facts,
   };
@@ -37,6 +39,16 @@ const dead = {
   },
 };
 
+/** Blocked, and neither heard of nor connected for twenty seconds. */
+const lost: Partial<Moment> = {
+  state: "blocked",
+  reason: "unreachable: stale",
+  verdict: verdict("stale"),
+  evidence: { ...NO_EVIDENCE, launch: 1, lastAt: 80_000 },
+  connected: false,
+  lostAfterMs: 10_000,
+};
+
 const cases: readonly (readonly [string, Partial<Moment>, string])[] = [
   [
     "a delivered turn that ended completes the run",
@@ -49,6 +61,17 @@ const cases: readonly (readonly [string, Partial<Moment>, string])[] = [
     "next-message",
   ],
   ["a running agent is left alone", {}, "wait"],
+  ["a worker that was lost for long is replaced where that is wanted", lost, "abandon"],
+  ["also before its agent had the task", { ...lost, receipt: "queued" }, "abandon"],
+  ["else its run waits", { ...lost, lostAfterMs: null }, "wait"],
+  ["a silence that is young waits", { ...lost, lostAfterMs: 60_000 }, "wait"],
+  ["a worker that answers is not lost", { ...lost, connected: true, lostAfterMs: 1 }, "wait"],
+  [
+    "nor one whose agent is known to be at rest",
+    { ...lost, verdict: verdict("waiting") },
+    "active-again",
+  ],
+  ["what was not said to be blocked is not given up", { ...lost, state: "active" }, "wait"],
   ["a permission prompt blocks the run", { verdict: verdict("blocked") }, "block"],
   [
     "the same reason is said once",

@@ -56,6 +56,7 @@ export function misbehaving(inner: Provider): Misbehaving {
   };
 
   const attachArgv = inner.attachArgv?.bind(inner);
+  const consoleArgv = inner.consoleArgv?.bind(inner);
   return {
     calls,
     script: (operation, ...faults) => {
@@ -71,6 +72,7 @@ export function misbehaving(inner: Provider): Misbehaving {
       dial: (id) => call("dial", id, () => inner.dial(id)),
       capacity: () => call("capacity", "", () => inner.capacity()),
       ...(attachArgv === undefined ? {} : { attachArgv }),
+      ...(consoleArgv === undefined ? {} : { consoleArgv }),
     },
   };
 }

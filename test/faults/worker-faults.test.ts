@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { OrchestratorError } from "../../src/domain/errors.ts";
 import type { RunDetailView, RunView, WorkerView } from "../../src/operations/views.ts";
-import { folderAt } from "../../src/providers/local/folder.ts";
 import { installation, type Installation } from "../support/installation.ts";
+import { signalIfThere, sshdsOf } from "../support/sshds.ts";
 import { until } from "../support/wait.ts";
 
 const workersOf = (installed: Installation) => installed.call<WorkerView[]>("worker.list");
@@ -26,30 +26,6 @@ function held(installed: Installation): { task: string; go(): void; marks(): str
     go: () => writeFileSync(go, ""),
     marks: () => readFileSync(marks, "utf8"),
   };
-}
-
-/** The sshd of a local worker with the sessions it serves, and nothing that runs in them. */
-function sshdsOf(installed: Installation, worker: string): number[] {
-  const { sshdPid } = folderAt(join(installed.paths.local, worker));
-  const first = Number(readFileSync(sshdPid, "utf8").trim());
-  const all = readdirSync("/proc").flatMap((name) => {
-    const stat = /^\d+$/.test(name) ? readProc(name) : undefined;
-    const parts = stat === undefined ? null : /^(\d+) \((sshd[^)]*)\) \S (\d+)/.exec(stat);
-    return parts === null ? [] : [{ pid: Number(parts[1]), parent: Number(parts[3]) }];
-  });
-  const found = [first];
-  for (const pid of found) {
-    found.push(...all.filter(({ parent }) => parent === pid).map((child) => child.pid));
-  }
-  return found;
-}
-
-function readProc(pid: string): string | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/stat`, "utf8");
-  } catch {
-    return undefined;
-  }
 }
 
 const refusedWith = (code: string, message: RegExp) => (error: unknown) => {
@@ -114,14 +90,6 @@ describe("silence", { concurrency: true }, () => {
     assert.equal((await installed.wait(next.run_id)).state, "completed");
   });
 });
-
-function signalIfThere(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // It ended meanwhile, which heals as well.
-  }
-}
 
 test("while somebody is attached, a worker is neither used nor destroyed; afterwards it is idle", async () => {
   await using installed = installation({ repo: { maxWorkers: 1 } });

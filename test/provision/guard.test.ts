@@ -189,3 +189,31 @@ test("the guard becomes that of a newer bundle, in the same process", async () =
   });
   assert.equal(newer, `${pid} ${SESSION}`);
 });
+
+test("the guard takes snapshots while the agent works, one more after its end, and none of another run's", async () => {
+  using worker = new TestWorker();
+  worker.openSession({ guard: true });
+  await worker.shell(
+    `cd kite && git init -q && git config user.name A && git config user.email a@b && echo a >a && git add a && git commit -qm A
+     mkdir -p ../.orchestrator/runs/"$1" && echo "1 kite 1 0 none" >../.orchestrator/runs/"$1"/watch`,
+    [RUN],
+  );
+  const started = await worker.startAgent(RUN, 1, ["wait /nowhere"]);
+  const snapshots = () => worker.events(RUN).filter(({ event }) => event === "snapshot");
+  await until(() => snapshots().length === 1, { what: "the first snapshot", timeoutMs: 30_000 });
+  await worker.shell("echo work >kite/work");
+  await until(() => snapshots().length === 2, { what: "the second snapshot", timeoutMs: 30_000 });
+  await worker.shell("echo more >kite/work");
+  killPid(Number(started.stdout.trim().split("\t")[1]));
+  await until(() => snapshots().length === 3, { what: "the last snapshot", timeoutMs: 30_000 });
+  await worker.shell("echo late >kite/work");
+  const before = pulses(worker).length;
+  // One tells that the end has settled, the next comes by time alone: a snapshot would have come before it.
+  await until(() => pulses(worker).length >= before + 2, { what: "a pulse", timeoutMs: 60_000 });
+  assert.equal(snapshots().length, 3, "the agent is over");
+  const shown = await worker.shell(
+    'git --git-dir .orchestrator/objects/kite.git show "refs/orchestrator/$1/1/$2/work:work"',
+    [RUN, String(snapshots()[2]?.payload["number"])],
+  );
+  assert.equal(shown.stdout, "more\n");
+});

@@ -518,3 +518,21 @@ test("five thousand files are saved without a process for each", async () => {
   );
   assert.ok(listed.split("\n").length > 5_000);
 });
+
+test("what the agent once staged, and its gc then throws away, is in the snapshot all the same", async () => {
+  await using it = await rig();
+  const { clone } = it;
+  // Its objects lie in the agent's repository, where nothing refers to them: a file and the folder around it.
+  await mkdir(join(clone, "lib/once"));
+  await writeFile(join(clone, "lib/once/staged.txt"), "staged once\n");
+  await writeFile(join(clone, "top.txt"), "staged at the top\n");
+  await git(clone, "add", "lib", "top.txt");
+  await git(clone, "write-tree");
+  await git(clone, "reset", "--quiet");
+  const saved = await it.snapshot(1);
+  assert.equal(saved.complete, true, JSON.stringify(saved.unsaved));
+  await git(clone, "reflog", "expire", "--expire=now", "--all");
+  await git(clone, "gc", "--quiet", "--prune=now");
+  await it.fetch();
+  await sameTree(clone, await it.restore("refs/orchestrator/run-1/1/1/work"));
+});

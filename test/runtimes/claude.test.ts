@@ -80,6 +80,7 @@ const input: LaunchInput = {
   resume: false,
   message: encoded("go"),
   mode: "bypassPermissions",
+  instructions: null,
   flags: ["--model", "opus"],
   cwd: "/home/dev/kite",
   home: "/home/dev",
@@ -92,6 +93,17 @@ test("a first launch names the conversation, mode, settings and ends the flags",
   const first = ["claude", "--session-id", "id", "--permission-mode", "bypassPermissions"];
   const rest = ["--settings", settings, "--model", "opus", "--"];
   assert.deepEqual(runtime.launch(input).argv, [...first, ...rest]);
+});
+
+test("standing instructions are given once, before what the operator adds to them", () => {
+  const argv = (flags: readonly string[]) =>
+    runtime.launch({ ...input, instructions: "commit often", flags, message: null }).argv.slice(7);
+  const flag = "--append-system-prompt";
+  assert.deepEqual(argv(["--model", "opus"]), [flag, "commit often", "--model", "opus"]);
+  const both = "commit often\n\nspeak French";
+  assert.deepEqual(argv([flag, "speak French", "-x"]), [flag, both, "-x"]);
+  assert.deepEqual(argv([`${flag}=speak French`]), [flag, both]);
+  assert.ok(!runtime.launch(input).argv.includes(flag));
 });
 
 test("a resumed launch continues the conversation, without a message if there is none", () => {

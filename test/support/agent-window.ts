@@ -133,6 +133,7 @@ export async function agentWindow(options: AgentOptions): Promise<AgentWindow> {
       resume,
       message,
       mode,
+      instructions: null,
       flags: options.flags ?? [],
       cwd,
       home,

@@ -1,8 +1,10 @@
 import type {
   EventView,
   MessageView,
+  RecoveredView,
   RunDetailView,
   SentView,
+  SnapshotView,
   StatusView,
   WorkerView,
 } from "../../src/operations/views.ts";
@@ -80,6 +82,29 @@ export const WORKER: WorkerView = {
   status: STATUS,
   attach: "orchestrator attach kite-1",
   created_at: 1_763_640_000_000,
+};
+
+export const SNAPSHOT: SnapshotView = {
+  snapshot: 1_763_640_000_123,
+  epoch: 1,
+  taken_at: 1_763_640_000_123,
+  commit: "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00",
+  refs: 4,
+  skipped: ["secret .env"],
+  unsaved: [],
+};
+
+export const RECOVERED: RecoveredView = {
+  run_id: RUN.run_id,
+  snapshot: SNAPSHOT.snapshot,
+  taken_at: SNAPSHOT.taken_at,
+  commit: SNAPSHOT.commit,
+  folder: null,
+  branch: "rescued-work",
+  pushed: true,
+  fetch: "git fetch /mirrors/kite.git rescued-work:rescued-work",
+  nested: ["vendor/lib"],
+  elsewhere: [],
 };
 
 let seq = 0;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
@@ -12,8 +12,9 @@ import {
   listWindowsCommand,
   literalName,
   renameWindowCommand,
+  typeCommand,
 } from "../../src/tmux/commands.ts";
-import { parseWindows } from "../../src/tmux/windows.ts";
+import { agentWindow, parseWindows } from "../../src/tmux/windows.ts";
 import { until } from "../support/wait.ts";
 import { SESSION, TestWorker } from "../support/worker.ts";
 
@@ -62,6 +63,13 @@ test("windows are listed and parsed, and a prefix of a session's name is not the
       { id: "@1", index: 1, name: "agent:waiting", status: "waiting", dead: false, attached: 0 },
     ],
   );
+  assert.deepEqual(
+    windows.map(({ isMarked, inMode, command }) => ({ isMarked, inMode, command })),
+    [
+      { isMarked: false, inMode: false, command: "cat" },
+      { isMarked: true, inMode: false, command: windows[1]?.command },
+    ],
+  );
   assert.throws(() => run(worker, listWindowsCommand("kite")));
   assert.throws(() => run(worker, hasSessionCommand("kite")));
   run(worker, hasSessionCommand(SESSION));
@@ -91,7 +99,11 @@ test("a hostile name is shown as it is, runs nothing and does not end the server
     run(worker, renameWindowCommand(id, name));
     const raw = run(worker, listWindowsCommand(SESSION)).split("\n")[1] ?? "";
     if (/^[\u0020-\u007e]+$/.test(name)) {
-      const shown = raw.split(" ").slice(5).join(" ");
+      const shown = raw
+        .split(" ")
+        .slice(5)
+        .join(" ")
+        .replace(/^[^/]*\/%1\//, "");
       // tmux stores a backslash of a name doubled, and keeps both marks before a bracket, as its status line wants them.
       assert.equal(shown.replaceAll("\\\\", "\\").replace("##[", "#["), name);
     }
@@ -135,16 +147,51 @@ test("doubled marks are what tmux needs", () => {
 });
 
 test("lines that do not parse are dropped", () => {
-  const good = "0 @1 1 77 0 agent:running";
+  const good = "0 @1 1 77 00 sh/%1/agent:running";
   const bad = [
     "",
     "x",
-    "0 1 1 77 0 n",
-    "0 @1 1 77 2 n",
-    "-1 @1 1 1 0 n",
-    "0 @1 1 7777777777777 0 n",
+    "0 @1 1 77 0 n",
+    "0 @1 1 77 00 sh/n",
+    "0 1 1 77 00 sh//n",
+    "0 @1 1 77 20 sh//n",
+    "-1 @1 1 1 00 sh//n",
+    "0 @1 1 7777777777777 00 sh//n",
   ];
   assert.equal(parseWindows([good, ...bad, good].join("\n")).length, 2);
-  assert.equal(parseWindows("0 @1 1 77 0 a\u001b[31m\u202eb")[0]?.name, "ab");
-  assert.equal(parseWindows("0 @1 1 77 0 ")[0]?.name, "");
+  assert.equal(parseWindows("0 @1 1 77 00 a/b//a\u001b[31m\u202eb")[0]?.name, "ab");
+  const [odd] = parseWindows("0 @1 1 77 11 a/b\u001b[1m/%7/x/%8/y");
+  assert.deepEqual(
+    [odd?.name, odd?.command, odd?.isMarked, odd?.inMode],
+    ["x/%8/y", "a/b", true, true],
+  );
+  assert.equal(parseWindows("0 @1 1 77 01 sh//")[0]?.name, "");
+});
+
+test("the agent's window is the marked one, else one of an agent's name, else the second", () => {
+  const line = (id: number, index: number, rest: string) => `0 @${id} ${index} 77 00 sh/${rest}`;
+  const idOf = (...lines: readonly string[]) => agentWindow(parseWindows(lines.join("\n")))?.id;
+  const [shell, guard] = [line(0, 0, "/shell"), line(2, 2, "/guard")];
+  assert.equal(idOf(shell, line(4, 4, "/agent:error"), line(5, 1, "%5/renamed"), guard), "@5");
+  assert.equal(idOf(shell, line(3, 1, "/mine"), line(4, 4, "/agent:error")), "@4");
+  assert.equal(idOf(shell, line(3, 1, "/mine"), guard), "@3");
+  assert.equal(idOf(shell, line(2, 1, "/guard")), undefined);
+  assert.equal(idOf(shell), undefined);
+});
+
+test("text is typed as it is: into that window, never parsed by tmux, ended by Enter", async () => {
+  using worker = new TestWorker();
+  worker.openSession();
+  const out = join(worker.root, "typed");
+  worker.tmux("new-window", "-d", "-t", `=${SESSION}:5`, "-n", "x", "sh", "-c", `cat >${out}`);
+  const [window] = parseWindows(run(worker, listWindowsCommand(SESSION))).slice(-1);
+  const [program = "", ...args] = typeCommand(window?.id ?? "", "test");
+  const texts = ["echo 'a' \"b\" $(c) `d` ; #{pane_pid} #(false) \\;", "ends;", "-x", "漢字 é"];
+  for (const text of texts) {
+    execFileSync(program, args, { env: { ...worker.env, LANG: "C" }, input: text });
+  }
+  await until(() => existsSync(out) && readFileSync(out, "utf8") === `${texts.join("\n")}\n`, {
+    what: `the text; there is: ${existsSync(out) ? readFileSync(out, "utf8") : ""}`,
+  });
+  assert.equal(worker.tmux("list-buffers"), "");
 });

@@ -12,6 +12,7 @@ import { describeEntry, idOf } from "./describe.ts";
 import { type Entry, type Folder, folderAt, listEntries, readEntry, tmuxDir } from "./folder.ts";
 import { type Labels, parseLabels } from "./labels.ts";
 import { lock } from "./lock.ts";
+import { WORKER_MARK } from "./processes.ts";
 import { removeWorker, sweep } from "./remove.ts";
 import { ensureSshd, findSshdProgram } from "./sshd.ts";
 
@@ -29,6 +30,9 @@ export interface LocalOptions {
   /** Absolute path of sshd. Default: looked up in the usual folders. */
   readonly sshd?: string;
 }
+
+/** The environment that the worker's sshd gives, and nothing of the operator's but the terminal and the shell. */
+const CONSOLE = `cd "$HOME" && exec env -i TERM="\${TERM:-xterm}" SHELL="\${SHELL:-/bin/sh}" LANG=C.UTF-8 HOME="$HOME" PATH="$PATH" TMUX_TMPDIR="$TMUX_TMPDIR" ${WORKER_MARK}="$${WORKER_MARK}" "\${SHELL:-/bin/sh}"`;
 
 const DEFAULT_GRACE_MS = 2_000;
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -128,6 +132,19 @@ export function localProvider(options: LocalOptions): Provider {
         argv: ["tmux", "-u", "attach-session", "-E", "-t", `=${session}`],
         // An empty TMUX lets an operator attach who sits in a tmux of their own.
         env: { TMUX_TMPDIR: tmuxDir(folder, labels), TMUX: "" },
+      };
+    },
+
+    consoleArgv(id) {
+      const { folder, labels } = findSync(rootPath(), id);
+      return {
+        argv: ["sh", "-c", CONSOLE],
+        env: {
+          HOME: folder.home,
+          PATH: options.path ?? DEFAULT_PATH,
+          TMUX_TMPDIR: tmuxDir(folder, labels),
+          [WORKER_MARK]: id,
+        },
       };
     },
   };

@@ -3,6 +3,7 @@ import { runFile } from "../encode.ts";
 import type { LaunchInput, LaunchPlan } from "../runtime.ts";
 import { HOOK_EVENTS, RESERVED_FLAGS, UNATTENDED_MODE } from "./vendor-data.ts";
 
+const INSTRUCTIONS_FLAG = "--append-system-prompt";
 const SETTINGS_FILE = "settings.json";
 
 /**
@@ -20,7 +21,7 @@ export function launchClaude(input: LaunchInput): LaunchPlan {
     input.mode,
     "--settings",
     settings,
-    ...input.flags,
+    ...withInstructions(input.flags, input.instructions),
     ...(input.message === null ? [] : ["--"]),
   ];
   return {
@@ -29,6 +30,22 @@ export function launchClaude(input: LaunchInput): LaunchPlan {
     env: environment(input),
     files: { [SETTINGS_FILE]: `${JSON.stringify(runSettings(input), null, 2)}\n` },
   };
+}
+
+/** The program takes the flag once: what the operator says with it comes after ours, in one text. */
+function withInstructions(flags: readonly string[], instructions: string | null): string[] {
+  if (instructions === null) return [...flags];
+  const texts = [instructions];
+  const others: string[] = [];
+  for (let at = 0; at < flags.length; at += 1) {
+    const flag = flags[at] ?? "";
+    if (flag.startsWith(`${INSTRUCTIONS_FLAG}=`))
+      texts.push(flag.slice(INSTRUCTIONS_FLAG.length + 1));
+    else if (flag === INSTRUCTIONS_FLAG && at + 1 < flags.length)
+      texts.push(flags[(at += 1)] ?? "");
+    else others.push(flag);
+  }
+  return [INSTRUCTIONS_FLAG, texts.join("\n\n"), ...others];
 }
 
 /** Defaults: what the repo's own `env` names wins over them. */

@@ -30,6 +30,7 @@ export function createClaudeRuntime(): Runtime {
       resumes: true,
       livePaste: true,
       reportsUsage: true,
+      takesInstructions: true,
       modes: PERMISSION_MODES,
     },
     defaultMode: (sharesMachine) => (sharesMachine ? ASKING_MODE : UNATTENDED_MODE),

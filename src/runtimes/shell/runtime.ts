@@ -11,7 +11,13 @@ const MODE = "default";
 export function createShellRuntime(): Runtime {
   return {
     id: "shell",
-    capabilities: { resumes: false, livePaste: false, reportsUsage: false, modes: [MODE] },
+    capabilities: {
+      resumes: false,
+      livePaste: false,
+      reportsUsage: false,
+      takesInstructions: false,
+      modes: [MODE],
+    },
     defaultMode: () => MODE,
     program: { command: "sh", install: null },
     authEnv: (kind) => AUTH_ENV[kind],
