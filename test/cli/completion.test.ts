@@ -56,7 +56,7 @@ describe("completion", () => {
 
   test("options, their choices, and the names of repos, workers and runs are offered where they belong", async () => {
     assert.deepEqual(await words("ru"), ["run"]);
-    assert.deepEqual(await words("run", "re"), ["retry", "resume"]);
+    assert.deepEqual(await words("run", "ret"), ["retry"]);
     assert.deepEqual(await words("run", "wait", "--un"), ["--until"]);
     assert.deepEqual(await words("run", "wait", "--until", ""), ["delivered", "settled", "ended"]);
     assert.deepEqual(await words("--repo", "k"), ["kite"]);
