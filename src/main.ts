@@ -71,6 +71,10 @@ function contextOf(env: Env, io: Context["io"]): Context {
       const controller = await startController({ env, version, lifetime });
       return { ended: controller.finished, stop: controller.stop };
     },
+    async trials() {
+      const { openTrials } = await import("./controller/trials.ts");
+      return openTrials({ env, paths, version });
+    },
     interruption: () => (interrupted ??= interruption()),
   };
   return context;

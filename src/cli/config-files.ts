@@ -8,8 +8,8 @@ import { CREDENTIAL_VARIABLES, type InitFacts, type InitResult } from "../config
 import { configJsonSchema, configReference, environmentReference } from "../config/json-schema.ts";
 import { ensureKeys } from "../config/keys.ts";
 import { ensureHome } from "../config/paths.ts";
-import { showReference } from "../config/secrets.ts";
-import type { Config, RepoConfig, RepoInput } from "../config/config.ts";
+import { showReference, showWebhook } from "../config/secrets.ts";
+import type { AlertConfig, Config, RepoConfig, RepoInput } from "../config/config.ts";
 import { valueAt } from "../config/problems.ts";
 import { parseYaml } from "../config/yaml-text.ts";
 import { writeFileAtomically } from "../config/write-file.ts";
@@ -37,7 +37,13 @@ export async function shownConfig(context: Context): Promise<Config> {
   const repos = Object.entries(config.repos).map(
     ([name, repo]) => [name, shownRepo(repo)] as const,
   );
-  return { ...config, repos: Object.fromEntries(repos) };
+  return { ...config, repos: Object.fromEntries(repos), alerts: config.alerts.map(shownAlert) };
+}
+
+/** The address of a webhook may be all it takes to post there. */
+function shownAlert(alert: AlertConfig): AlertConfig {
+  if (alert.webhook === undefined) return alert;
+  return { ...alert, webhook: showWebhook(alert.webhook) };
 }
 
 function shownRepo(repo: RepoConfig): RepoConfig {
@@ -49,6 +55,11 @@ function shownRepo(repo: RepoConfig): RepoConfig {
       ? {}
       : { git: { ...git, deployKey: showReference(git.deployKey) } }),
   };
+}
+
+/** Names of the configured repos. */
+export async function repoNames(context: Context): Promise<readonly string[]> {
+  return Object.keys((await loadConfig(context.paths.config, context.env)).repos);
 }
 
 export async function addRepoTo(

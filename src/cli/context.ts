@@ -1,5 +1,7 @@
+import type { Config } from "../config/config.ts";
 import type { Env } from "../config/env.ts";
 import type { HomePaths } from "../config/paths.ts";
+import type { Check } from "../domain/check.ts";
 import type { Client } from "../operations/client.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Ids } from "../platform/ids.ts";
@@ -23,8 +25,24 @@ export interface Context {
   openInProcess(): Promise<Client>;
   /** Runs the controller in this process. Rejects with `lease_held` when another one runs. */
   hostController(options: { readonly idleExit: boolean }): Promise<HostedController>;
+  /** What `doctor` proves that this works with. */
+  trials(): Promise<Trials>;
   /** Aborted by the first Ctrl-C or SIGTERM after this call; the second ends the process. */
   interruption(): AbortSignal;
+}
+
+export interface Trials {
+  /** Looks at providers, runtimes and credentials as configured. */
+  configured(config: Config): Promise<readonly Check[]>;
+  /** Runs a trial in this process; see controller/trial.ts. */
+  run(trial: {
+    readonly folder: string;
+    readonly repo: string | undefined;
+    readonly signal: AbortSignal;
+    emit(check: Check): void;
+  }): Promise<void>;
+  remove(folder: string): Promise<void>;
+  sweep(root: string, now: number): Promise<void>;
 }
 
 export interface HostedController {

@@ -19,6 +19,7 @@ export const commands: readonly CommandSpec[] = [
     options: [
       { name: "after", value: "n", help: "only events after this number; default 0" },
       { name: "follow", help: "go on with new events until Ctrl-C" },
+      { name: "new", help: "with --follow: leave out what was there before" },
       { name: "run", value: "id", help: "only events of this run" },
       { name: "repo", value: "name", help: "only events of this pool" },
       {
@@ -46,7 +47,7 @@ async function runEvents(context: Context, given: Given): Promise<number> {
     kinds: listOf(given, "kind"),
   };
   const asJson = isSet(given, "json");
-  if (isSet(given, "follow")) return follow(context, selection, asJson);
+  if (isSet(given, "follow")) return follow(context, selection, isSet(given, "new"), asJson);
   const input = { ...selection, limit: wholeNumber(given, "limit", 1) };
   const events = asEvents(
     await performAt(context, "store", "events.read", input, { repeatable: true }),
@@ -58,17 +59,24 @@ async function runEvents(context: Context, given: Given): Promise<number> {
 async function follow(
   context: Context,
   selection: { readonly after: number },
+  fromNow: boolean,
   asJson: boolean,
 ): Promise<number> {
   const signal = context.interruption();
   const session = openSession(context, "store");
   let { after } = selection;
+  let isNew = fromNow;
   let losses = 0;
   try {
     for (;;) {
       try {
-        for await (const item of session.stream("events.follow", { ...selection, after }, signal)) {
+        for await (const item of session.stream(
+          "events.follow",
+          { ...selection, after, ...(isNew ? { new: true } : {}) },
+          signal,
+        )) {
           const event = asEvent(item);
+          isNew = false;
           after = event.seq;
           losses = 0;
           print(context, event, asJson);

@@ -9,6 +9,16 @@ export interface Io {
   readonly columns: number;
   readonly hasColours: boolean;
   readonly stdin: StandardInput;
+  /** The terminal as a whole page, where a person sits at one; absent elsewhere. */
+  screen?(): TerminalScreen | undefined;
+}
+
+export interface TerminalScreen {
+  size(): { readonly rows: number; readonly columns: number };
+  write(text: string): void;
+  /** Both return what undoes them. Keys come one by one, Ctrl-C among them, and are not echoed. */
+  onResize(changed: () => void): () => void;
+  onKey(pressed: (key: string) => void): () => void;
 }
 
 export interface StandardInput {

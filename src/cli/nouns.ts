@@ -20,9 +20,24 @@ export const NOUNS: readonly Noun[] = [
     load: async () => (await import("./send.ts")).commands,
   },
   {
+    name: "answer",
+    summary: "answer the question an agent asks, as the operator",
+    load: async () => (await import("./person.ts")).commands,
+  },
+  {
+    name: "interrupt",
+    summary: "stop an agent's turn",
+    load: async () => (await import("./person.ts")).commands,
+  },
+  {
     name: "status",
     summary: "status of the fleet, a pool, a worker or a run",
     load: async () => (await import("./status.ts")).commands,
+  },
+  {
+    name: "watch",
+    summary: "watch the fleet as it changes",
+    load: async () => (await import("./watch.ts")).commands,
   },
   {
     name: "run",
@@ -75,6 +90,17 @@ export const NOUNS: readonly Noun[] = [
     load: async () => (await import("./init.ts")).commands,
   },
   {
+    name: "doctor",
+    summary: "look at every prerequisite, and prove that it works",
+    load: async () => (await import("./doctor.ts")).commands,
+  },
+  {
+    name: "doctor-trial",
+    summary: "the proof of doctor, in a process of its own",
+    hidden: true,
+    load: async () => (await import("./doctor.ts")).commands,
+  },
+  {
     name: "repo",
     summary: "add, list, remove",
     load: async () => (await import("./repo.ts")).commands,
@@ -108,5 +134,16 @@ export const NOUNS: readonly Noun[] = [
     name: "ping",
     summary: "ask whether the controller answers",
     load: async () => (await import("./control.ts")).commands,
+  },
+  {
+    name: "completion",
+    summary: "completion script for bash, zsh or fish",
+    load: async () => (await import("./completion.ts")).commands,
+  },
+  {
+    name: "complete-words",
+    summary: "what may come next on a command line",
+    hidden: true,
+    load: async () => (await import("./completion.ts")).commands,
   },
 ];

@@ -53,6 +53,7 @@ export function wholeNumber(given: Given, name: string, least = 0): number | und
   throw new OrchestratorError(
     "invalid_input",
     `--${name} ${JSON.stringify(text.slice(0, 40))} is no whole number from ${least}`,
+    { hint: `write for example --${name} 10` },
   );
 }
 

@@ -1,7 +1,7 @@
 import { fstatSync, writeSync } from "node:fs";
 import { isatty } from "node:tty";
 import type { Env } from "../config/env.ts";
-import type { Io, StandardInput } from "./io.ts";
+import type { Io, StandardInput, TerminalScreen } from "./io.ts";
 
 export interface ProcessIo extends Io {
   /** Resolves when everything written is on its way. */
@@ -28,8 +28,34 @@ export function processIo(env: Pick<Env, "noColor" | "term">, onBrokenPipe: () =
     },
     hasColours: isTerminal && !env.noColor && env.term !== undefined,
     stdin: standardInput(),
+    screen: () => (isTerminal && isatty(0) ? wholeScreen(out.write) : undefined),
     async flush() {
       await Promise.all([out.flush(), err.flush()]);
+    },
+  };
+}
+
+function wholeScreen(write: (text: string) => void): TerminalScreen {
+  const { stdin, stdout } = process;
+  return {
+    // A terminal that does not tell its size is as small as they come.
+    size: () => ({ rows: stdout.rows || 24, columns: stdout.columns || 80 }),
+    write,
+    onResize(changed) {
+      stdout.on("resize", changed);
+      return () => void stdout.off("resize", changed);
+    },
+    onKey(pressed) {
+      const take = (keys: Buffer) => {
+        for (const key of keys.toString("latin1")) pressed(key);
+      };
+      stdin.setRawMode(true);
+      stdin.on("data", take);
+      return () => {
+        stdin.off("data", take);
+        stdin.setRawMode(false);
+        stdin.pause();
+      };
     },
   };
 }

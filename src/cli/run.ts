@@ -106,11 +106,22 @@ committed files as they were; --to name makes a branch of the mirror. Nothing th
   },
   {
     path: "run logs",
-    summary: "Show the set-up logs of a run and the agent's screen",
+    summary: "Show the set-up logs of a run and the agent's screen, or follow it to its end",
+    notes: `--follow shows the run from its beginning as it happens: its events, the output of its set-up, and what the agent's hooks say; whichever worker it is on.
+It ends with the run. Exit codes with --follow: 0 completed; 5 failed or cancelled; 130 after Ctrl-C, which stops nothing.`,
     arguments: [runArgument],
-    options: [{ name: "lines", value: "n", help: "last lines of each; default 200" }, json],
-    examples: ["orchestrator run logs run-7k3m9x2q0abc --lines 50"],
+    options: [
+      { name: "lines", value: "n", help: "last lines of each; default 200" },
+      { name: "follow", short: "f", help: "show what happens until the run has ended" },
+      json,
+    ],
+    examples: [
+      "orchestrator run logs run-7k3m9x2q0abc --lines 50",
+      "orchestrator run logs -f latest",
+    ],
     async run(context, given) {
+      if (isSet(given, "follow"))
+        return (await import("./run-follow.ts")).followRunLogs(context, given, runId(given).run_id);
       const input = { ...runId(given), lines: wholeNumber(given, "lines", 1) };
       const answer = asLogs(await performAt(context, "controller", "run.logs", input, READ));
       if (isSet(given, "json")) printJson(context.io, answer);

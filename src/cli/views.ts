@@ -1,6 +1,8 @@
+import type { AnswerView, InterruptView } from "../operations/person.ts";
 import type {
   CheckView,
   EventView,
+  LogLineView,
   HistoryView,
   LimitView,
   PlanView,
@@ -73,6 +75,9 @@ export const asDiff = (value: unknown) => value as { readonly diff: string };
 export const asSnapshots = (value: unknown) => value as readonly SnapshotView[];
 export const asRecovered = (value: unknown) => value as RecoveredView;
 export const asLogs = (value: unknown) => value as { readonly text: string };
+export const asAnswer = (value: unknown) => value as AnswerView;
+export const asInterrupt = (value: unknown) => value as InterruptView;
+export const asLogLine = (value: unknown) => value as LogLineView;
 export const asCheck = (value: unknown) => value as CheckView;
 export const asWindowSent = (value: unknown) => value as WindowSentView;
 export const asHistory = (value: unknown) => value as readonly HistoryView[];

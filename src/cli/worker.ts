@@ -43,7 +43,7 @@ export const commands: readonly CommandSpec[] = [
   },
   {
     path: "worker show",
-    summary: "Show one worker",
+    summary: "Show one worker: its state, its agent, its run, and why it is not idle",
     arguments: [workerArgument],
     options: [json],
     examples: ["orchestrator worker show kite-1"],

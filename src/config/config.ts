@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ALERT_KINDS } from "../domain/alert.ts";
 import { MAX_NAME_LENGTH, splitWorkerName } from "../domain/names.ts";
 import { providersSchema } from "./providers.ts";
 
@@ -244,6 +245,39 @@ const defaultsSchema = z
     "Values for every repo that does not set them itself; env, snapshots and commitRule are merged key by key",
   );
 
+const alert = z
+  .strictObject({
+    command: line
+      .min(1)
+      .optional()
+      .describe(
+        "Command (run by sh -c) that gets each message as one JSON object on standard input",
+      ),
+    webhook: z
+      .string()
+      .regex(
+        /^(https?:\/\/[^\s@]+|env:[A-Za-z_][A-Za-z0-9_]*|file:(\/|~\/).+|cmd:.*[^\s].*)$/,
+        "must be an http or https URL without a credential, or env:NAME, file:PATH or cmd:COMMAND that gives one",
+      )
+      .optional()
+      .describe("URL to which each message is posted as JSON; by reference when it is a secret"),
+    desktop: z
+      .literal(true)
+      .optional()
+      .describe("true: shown on this machine's desktop by notify-send, where that is installed"),
+    kinds: z
+      .array(z.enum(ALERT_KINDS))
+      .min(1)
+      .optional()
+      .describe("Only these kinds; default: all"),
+  })
+  .refine(
+    ({ command, webhook, desktop }) =>
+      [command, webhook, desktop].filter((way) => way !== undefined).length === 1,
+    { error: "must have one of command, webhook and desktop" },
+  )
+  .describe("One way to tell the operator of an incident, once, when it begins");
+
 /** `kite-2` beside `kite` could be meant as its second worker. */
 function refuseWorkerNames(repos: Readonly<Record<string, unknown>>, context: z.RefinementCtx) {
   for (const repo of Object.keys(repos)) {
@@ -302,6 +336,13 @@ export const configSchema = z
       })
       .prefault({})
       .describe("How messages reach the agent"),
+    alerts: z
+      .array(alert)
+      .max(20)
+      .default([])
+      .describe(
+        "Who is told of blocked and failed runs, unreachable workers, credentials and limits",
+      ),
     check: z
       .strictObject({
         log: line
@@ -330,6 +371,7 @@ export const configSchema = z
   .describe("Sprite Orchestrator configuration");
 
 export type Config = z.output<typeof configSchema>;
+export type AlertConfig = z.output<typeof alert>;
 export type RepoConfig = z.output<typeof repoSchema>;
 /** A repo as written in the file: what is left out takes its default. */
 export type RepoInput = z.input<typeof repoSchema>;

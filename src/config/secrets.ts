@@ -46,6 +46,12 @@ export function showReference(reference: string): string {
   return `cmd:${first}${rest.length > 0 ? " …" : ""}`;
 }
 
+/** Where a webhook goes, without its path: the path of many is a password. */
+export function showWebhook(webhook: string): string {
+  if (!/^https?:/.test(webhook)) return showReference(webhook);
+  return URL.canParse(webhook) ? `${new URL(webhook).origin}/…` : "(no URL)";
+}
+
 function readReference(reference: string, shown: string, sources: SecretSources): Promise<string> {
   const rest = reference.slice(reference.indexOf(":") + 1);
   if (shown.startsWith("env:")) return readVariable(rest, shown, sources);

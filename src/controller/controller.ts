@@ -38,6 +38,7 @@ import { holdExclusive } from "../store/lock.ts";
 import { openStore } from "../store/open.ts";
 import { openSshTransport } from "../transport/ssh.ts";
 import type { OpenTransport } from "../transport/transport.ts";
+import { Alerts } from "./alerts/alerts.ts";
 import { ConfigSource } from "./config-source.ts";
 import { IdleExit } from "./idle-exit.ts";
 import { orchestration } from "./orchestration.ts";
@@ -180,11 +181,20 @@ async function wire(options: ControllerOptions, ground: Ground): Promise<Control
   });
   const clockWatch = new ClockWatch(fleet);
   const upkeep = new Upkeep({ fleet, connections, seeds: dispatch.seeds });
+  const alerts = new Alerts({
+    store,
+    clock,
+    ids,
+    logger,
+    config: () => configSource.current,
+    senders: { env: options.env, logger },
+  });
   const retention = new Retention(fleet);
   const limits = new LimitKeeper(fleet);
   const pools = new PoolKeeper({ fleet, connections, seeds: dispatch.seeds });
   const loops = [
     resources,
+    alerts,
     clockWatch,
     dispatcher,
     limits,

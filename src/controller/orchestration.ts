@@ -6,10 +6,13 @@ import { viewPool } from "../operations/pool-views.ts";
 import { viewWorker } from "../operations/worker-views.ts";
 import { admissionTo } from "../dispatch/admission.ts";
 import { liftAndWake } from "../dispatch/limited.ts";
+import { answerRun } from "../dispatch/answer.ts";
 import { cancelRun, resumeRun, retryRun, sendToRun } from "../dispatch/commands.ts";
 import type { DispatchContext } from "../dispatch/context.ts";
 import type { Dispatcher } from "../dispatch/dispatcher.ts";
 import { snapshotPool } from "../dispatch/assign.ts";
+import { followLogs } from "../dispatch/follow-logs.ts";
+import { interruptRun } from "../dispatch/interrupt.ts";
 import { findRun } from "../dispatch/runs.ts";
 import { recoverRun, snapshotsOfRun } from "../dispatch/recover.ts";
 import { diffOfRun, logsOfRun } from "../dispatch/work.ts";
@@ -120,8 +123,33 @@ export function orchestration(options: OrchestrationOptions): Orchestration {
       const { nested, elsewhere, ...recovered } = await recoverRun(dispatch, runId, target);
       return { ...recovered, nested: [...nested], elsewhere: [...elsewhere] };
     },
+    async answer(runId, input) {
+      const { run, question, chosen, keys, evidence } = await answerRun(
+        dispatch,
+        dispatcher,
+        runId,
+        input,
+      );
+      return {
+        run: await shownRun(run.run_id),
+        question: {
+          id: question.fingerprint,
+          kind: question.id,
+          text: [...question.text],
+          options: question.options.map((option) => ({ ...option })),
+        },
+        chosen: chosen === null ? null : { ...chosen },
+        keys: [...keys],
+        evidence,
+      };
+    },
+    async interrupt(target, by) {
+      const { run, keys, evidence } = await interruptRun(dispatch, dispatcher, target, by);
+      return { run: await shownRun(run.run_id), keys: [...keys], evidence };
+    },
     diff: async (runId) => diffOfRun(dispatch, await findRun(store.db, runId)),
     logs: async (runId, { lines }) => logsOfRun(dispatch, await findRun(store.db, runId), lines),
+    followLogs: (runId, signal) => followLogs(dispatch, runId, signal),
     async workerCreate(repo) {
       await configSource.refresh();
       const worker = await reserveIdleWorker(fleet, repo, await dispatcher.poolFacts(repo));

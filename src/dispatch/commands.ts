@@ -3,7 +3,6 @@ import { isTerminal } from "../domain/run.ts";
 import { can } from "../domain/transition.ts";
 import { RUN_TRANSITIONS } from "../domain/run.ts";
 import type { RunId } from "../domain/ids.ts";
-import { findWorkerByName } from "../fleet/workers.ts";
 import { runtimeOf, sessionName } from "../fleet/context.ts";
 import { hashText } from "../runtimes/fold.ts";
 import type { MutateOptions } from "../store/store.ts";
@@ -14,6 +13,7 @@ import { proveOver } from "./prove-over.ts";
 import { formerAnswer, type Answer } from "./request.ts";
 import { continueRun } from "./resume.ts";
 import { findRun, moveRun, type Run } from "./runs.ts";
+import { targetRun } from "./target.ts";
 
 /** The operator's commands on runs. Each changes rows first; the run's supervision does the rest. */
 
@@ -222,19 +222,6 @@ export async function sendToRun(
   );
   dispatcher.nudge(run.run_id);
   return { runId: run.run_id, seq: value.seq ?? 1 };
-}
-
-async function targetRun(context: DispatchContext, target: string): Promise<Run> {
-  const { store } = context.fleet;
-  const run = await store.db
-    .selectFrom("runs")
-    .selectAll()
-    .where("run_id", "=", target as RunId)
-    .executeTakeFirst();
-  if (run !== undefined) return run;
-  const worker = await findWorkerByName(store.db, target);
-  if (worker.last_run_id !== null) return findRun(store.db, worker.last_run_id);
-  throw new OrchestratorError("not_found", `worker ${target} has not run anything yet`);
 }
 
 /**

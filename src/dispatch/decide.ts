@@ -52,6 +52,9 @@ export type Decision =
 
 const WAIT: Decision = { kind: "wait" };
 
+/** How the reason of a run begins that waits for its worker. */
+export const UNREACHABLE = "unreachable: ";
+
 /** How long an agent may be unheard before its run says so (ms). */
 export const UNREACHABLE_AFTER_MS = 45_000;
 
@@ -85,7 +88,7 @@ export function decide(moment: Moment): Decision {
     case "stale":
     case "unknown":
       return moment.now - (moment.evidence.lastAt ?? moment.launchedAt) > UNREACHABLE_AFTER_MS
-        ? block(moment, `unreachable: ${moment.obstacle ?? verdict.reason}`)
+        ? block(moment, `${UNREACHABLE}${moment.obstacle ?? verdict.reason}`)
         : WAIT;
   }
 }

@@ -158,15 +158,37 @@ export async function moveWorker(
   });
 }
 
-/** Sets columns that are facts, not states. */
+/** Sets columns that are facts, not states. That a worker cannot be reached any more, or can be again, is an event. */
 export async function noteWorker(
   tx: Tx,
   workerId: WorkerId,
   facts: Partial<Omit<Worker, "worker_id" | "allocation">>,
 ): Promise<void> {
+  if (facts.provider_state !== undefined) await noteReach(tx, workerId, facts.provider_state);
   await tx.db
     .updateTable("workers")
     .set({ ...facts, updated_at: tx.now })
     .where("worker_id", "=", workerId)
     .execute();
+}
+
+async function noteReach(
+  tx: Tx,
+  workerId: WorkerId,
+  state: Worker["provider_state"],
+): Promise<void> {
+  const before = await tx.db
+    .selectFrom("workers")
+    .select(["name", "repo", "provider_state"])
+    .where("worker_id", "=", workerId)
+    .executeTakeFirst();
+  if (before === undefined) return;
+  const [was, is] = [before.provider_state === "unreachable", state === "unreachable"];
+  if (was === is) return;
+  tx.event({
+    kind: is ? "worker.unreachable" : "worker.reachable",
+    repo: before.repo,
+    worker_id: workerId,
+    payload: { worker: before.name },
+  });
 }

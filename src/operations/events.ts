@@ -34,14 +34,16 @@ export const eventsFollow = operation({
   summary: "Read events from a place in the log and then as they happen",
   runs: "anywhere",
   access: "read",
-  input: selection,
+  input: selection.extend({
+    new: z.boolean().default(false).describe("only events that come from now on"),
+  }),
   output: eventView,
   errors: ["truncated"],
   cli: "events --follow",
   answer: {
     kind: "stream",
-    async *handle({ store }, { after, ...filter }, signal) {
-      let place = after;
+    async *handle({ store }, { after, new: fromNow, ...filter }, signal) {
+      let place = fromNow ? await store.lastSeq() : after;
       while (!signal.aborted) {
         const upTo = await store.lastSeq();
         const events = await store.readEvents(place, { limit: 500, filter });

@@ -45,7 +45,10 @@ function parseInput(operation: Operation, rawInput: unknown): unknown {
   const parsed = operation.input.safeParse(rawInput);
   if (parsed.success) return parsed.data;
   const [first] = parsed.error.issues;
+  const command = operation.cli?.replace(/ --.*$/, "");
   throw new OrchestratorError("invalid_input", describeIssue(first), {
+    hint:
+      command === undefined ? undefined : `'orchestrator ${command} --help' shows what it takes`,
     details: { operation: operation.id, path: pathOf(first) },
   });
 }

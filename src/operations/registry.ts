@@ -5,9 +5,11 @@ import { eventsFollow, eventsRead } from "./events.ts";
 import { limitClear, limitList } from "./limits.ts";
 import type { Operation } from "./operation.ts";
 import { poolList, poolPause, poolResume } from "./pools.ts";
+import { answerQuestion, interruptTurn } from "./person.ts";
 import {
   runCancel,
   runDiff,
+  runFollow,
   runList,
   runLogs,
   runRecover,
@@ -50,12 +52,15 @@ const ALL = [
   runWait,
   runDiff,
   runLogs,
+  runFollow,
   runSnapshots,
   runRecover,
   runCancel,
   runRetry,
   runResume,
   sendMessage,
+  answerQuestion,
+  interruptTurn,
   workerList,
   workerShow,
   workerCreate,

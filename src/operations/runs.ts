@@ -3,7 +3,14 @@ import { branchName, runIdInput, repoName, requestId, taskText } from "./inputs.
 import { operation } from "./operation.ts";
 import { orchestrationOf } from "./require.ts";
 import { listRuns, showRun, waitForRun } from "./run-views.ts";
-import { recoveredView, runDetailView, runView, sentView, snapshotView } from "./views.ts";
+import {
+  logLineView,
+  recoveredView,
+  runDetailView,
+  runView,
+  sentView,
+  snapshotView,
+} from "./views.ts";
 
 const byId = z.strictObject({ run_id: runIdInput });
 
@@ -133,6 +140,22 @@ export const runLogs = operation({
     handle: async (services, input) => ({
       text: await orchestrationOf(services).logs(input.run_id, { lines: input.lines }),
     }),
+  },
+});
+
+export const runFollow = operation({
+  id: "run.follow",
+  summary:
+    "Follow a run from its beginning to its end: its events, its set-up log, the agent's events",
+  runs: "controller",
+  access: "read",
+  input: byId,
+  output: logLineView,
+  errors: ["not_found", "unreachable"],
+  cli: "run logs --follow",
+  answer: {
+    kind: "stream",
+    handle: (services, input, signal) => orchestrationOf(services).followLogs(input.run_id, signal),
   },
 });
 

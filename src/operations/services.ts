@@ -1,9 +1,11 @@
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Store } from "../store/store.ts";
+import type { AnswerView, InterruptView } from "./person.ts";
 import type {
   CheckView,
   LimitView,
+  LogLineView,
   PlanView,
   PoolView,
   RecoveredView,
@@ -33,6 +35,13 @@ export interface DispatchRequest {
   readonly resumes: string | undefined;
 }
 
+export interface AnswerInput {
+  readonly choice: string | undefined;
+  readonly because: string | undefined;
+  readonly question: string | undefined;
+  readonly by: string;
+}
+
 /** What the controller does for the doors; implemented by `dispatch/` and `fleet/`, wired in `controller/`. */
 export interface Orchestration {
   plan(request: { repo: string; worker: string | undefined }): Promise<PlanView>;
@@ -45,6 +54,8 @@ export interface Orchestration {
     text: string,
     options: { live: boolean; requestId: string | undefined },
   ): Promise<SentView>;
+  answer(runId: string, input: AnswerInput): Promise<AnswerView>;
+  interrupt(target: string, by: string): Promise<InterruptView>;
   snapshots(runId: string): Promise<SnapshotView[]>;
   recover(
     runId: string,
@@ -57,6 +68,7 @@ export interface Orchestration {
   ): Promise<RecoveredView>;
   diff(runId: string): Promise<string>;
   logs(runId: string, options: { lines: number }): Promise<string>;
+  followLogs(runId: string, signal: AbortSignal): AsyncIterable<LogLineView>;
   workerCreate(repo: string): Promise<WorkerView>;
   /** With `create`: makes it when it is not there, and has nothing to do when it is ready. */
   workerSetup(worker: string, options: { readonly create: boolean }): Promise<WorkerView>;

@@ -240,6 +240,13 @@ export const eventView = z.object({
   payload: z.record(z.string(), z.unknown()),
 });
 
+export const logLineView = z.object({
+  at: z.number(),
+  source: z.enum(["run", "setup", "agent"]),
+  text: z.string(),
+});
+
+export type LogLineView = z.output<typeof logLineView>;
 /** One worker after a check; the fields of a line in the status log (README, "Silent check"). */
 export const checkedView = z.object({
   worker: z.string(),

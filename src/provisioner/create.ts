@@ -6,6 +6,7 @@ import * as files from "./files.ts";
 import { follow } from "./follow.ts";
 import { runJob } from "./job.ts";
 import { openStart } from "./open-start.ts";
+import { interrupt, press } from "./press.ts";
 import { probe } from "./probe.ts";
 import type { Provisioner } from "./provisioner.ts";
 import * as work from "./work.ts";
@@ -35,6 +36,9 @@ export function createProvisioner(options: { readonly scriptsDir?: string } = {}
     keepGuard: (transport, session) => agent.keepGuard(transport, bundle, session),
     sendKeys: (transport, session, keys) => agent.sendKeys(transport, bundle, session, keys),
     paste: (transport, session, text) => agent.paste(transport, bundle, session, text),
+    press: (transport, session, expected, keys) =>
+      press(transport, bundle, session, expected, keys),
+    interrupt: (transport, run, launch) => interrupt(transport, bundle, run, launch),
     save: (transport, input) => work.save(transport, bundle, input),
     bundleRefs: (transport, input) => work.bundleRefs(transport, bundle, input),
     fingerprint: (transport, repo) => work.fingerprint(transport, bundle, repo),

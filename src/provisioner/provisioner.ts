@@ -128,6 +128,9 @@ export interface WorkReport {
   readonly deletions: number;
 }
 
+/** `other-screen`: the screen was another by then, and no key was sent. */
+export type Pressed = "pressed" | "other-screen";
+
 export interface Provisioner {
   /** Hash of the scripts this installation carries. */
   readonly bundle: string;
@@ -174,6 +177,18 @@ export interface Provisioner {
   keepGuard(transport: Transport, session: string): Promise<"running" | "restarted" | "opened">;
   sendKeys(transport: Transport, session: string, keys: readonly string[]): Promise<void>;
   paste(transport: Transport, session: string, text: string): Promise<void>;
+  /**
+   * Sends keys only if the screen, looked at on the worker right before, is `same` as the one given (as `screen` returned it), or `has` each of
+   * its lines.
+   */
+  press(
+    transport: Transport,
+    session: string,
+    expected: { readonly how: "same" | "has"; readonly screen: string },
+    keys: readonly string[],
+  ): Promise<Pressed>;
+  /** SIGINT to the launch's process group, as Ctrl-C at a terminal. */
+  interrupt(transport: Transport, run: string, launch: number): Promise<"sent" | "absent">;
   save(
     transport: Transport,
     input: { epoch: number; run: string; number: number; repo: string },

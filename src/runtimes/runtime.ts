@@ -113,6 +113,37 @@ export interface DialogMatch {
   readonly label: string;
 }
 
+/** A question on the screen whose every option is known, so that keys may answer it. */
+export interface Question {
+  /** e.g. `permission`. */
+  readonly id: string;
+  /** Stays while the same question is open, whatever is selected in it. */
+  readonly fingerprint: string;
+  /** What is asked, a line each, cleaned. */
+  readonly text: readonly string[];
+  readonly options: readonly QuestionOption[];
+  /** Number of the option that Enter would take now. */
+  readonly selected: number;
+  /** Keys that let words be added to a denial, or null where this question takes none. */
+  readonly amendKeys: readonly string[] | null;
+}
+
+export interface QuestionOption {
+  readonly number: number;
+  readonly label: string;
+  readonly role: "allow" | "deny" | "other";
+}
+
+/** How a person stops a turn. */
+export type Interrupt =
+  | { readonly kind: "signal" }
+  /** Keys, and what a screen on which they mean that shows, a line each; null for a version that was not recorded. */
+  | {
+      readonly kind: "keys";
+      readonly keys: readonly string[];
+      turnOnScreen(screen: string, version: string | null): string | null;
+    };
+
 export interface Runtime {
   readonly id: string;
   readonly capabilities: RuntimeCapabilities;
@@ -142,6 +173,13 @@ export interface Runtime {
   usage(transcript: string): Usage | null;
   /** Texts that transcript lines show as submitted to the agent, as they were sent, oldest first. */
   prompts(transcript: string): readonly string[];
-  /** Keys (tmux send-keys names) that interrupt a turn. */
-  readonly interruptKeys: readonly string[];
+  /** The program's version by its own registry file; null when it does not say. */
+  versionOf(registry: string): string | null;
+  /** The question on a captured screen, positively identified by what was recorded from this version; else null. */
+  question(screen: string, version: string | null): Question | null;
+  /** Whether the denial that is selected stands open for words. */
+  takesWords(screen: string, version: string | null): boolean;
+  /** Whether the screen shows these words typed as the denial that is selected, and nothing else. */
+  hasAmended(screen: string, version: string | null, words: string): boolean;
+  readonly interrupt: Interrupt;
 }

@@ -15,6 +15,22 @@ import { event, LIMIT, POOL, RECOVERED, RUN, SENT, SNAPSHOT, WORKER } from "../s
 
 const PLAN = { kind: "use", worker: "kite-1", reason: "idle", considered: [] };
 
+const ANSWERED = {
+  run: RUN,
+  question: {
+    id: "0123456789ab",
+    kind: "permission",
+    text: ["Bash command", "touch made"],
+    options: [
+      { number: 1, label: "Yes", role: "allow" },
+      { number: 2, label: "No", role: "deny" },
+    ],
+  },
+  chosen: null,
+  keys: [],
+  evidence: null,
+};
+
 const HISTORY = {
   run_id: RUN.run_id,
   state: "completed",
@@ -67,10 +83,15 @@ const ANSWERS: Readonly<Record<string, Handler>> = {
   "run.snapshots": () => [SNAPSHOT],
   "run.recover": () => RECOVERED,
   "run.logs": () => ({ text: "== clone\nok\n" }),
+  async *"run.follow"() {
+    yield { at: 1, source: "agent", text: "1 Stop" };
+  },
   "run.cancel": () => ({ ...RUN, state: "cancelling" }),
   "run.retry": () => RUN,
   "run.resume": () => RUN,
   send: () => SENT,
+  "run.answer": () => ANSWERED,
+  "run.interrupt": () => ({ run: RUN, keys: ["Escape"], evidence: "registry: idle" }),
   "worker.list": () => [WORKER],
   "worker.show": () => WORKER,
   "worker.create": () => WORKER,
@@ -161,6 +182,7 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["run", "wait", "run-1", "--timeout", "5m", "--until", "settled"],
   ["run", "diff", "run-1"],
   ["run", "logs", "run-1", "--lines", "10"],
+  ["run", "logs", "-f", "run-2"],
   ["run", "recover", "run-1", "--list"],
   ["run", "recover", "run-1", "--snapshot", "7", "--to", "./rescued"],
   ["run", "recover", "run-1", "--to", "rescued-work", "--push"],
@@ -168,6 +190,8 @@ const LINES: ReadonlyArray<readonly string[]> = [
   ["run", "retry", "run-1", "--request-id", "r"],
   ["run", "resume", "run-1", "--command", "go on"],
   ["send", "kite-1", "--command", "x", "--live", "--request-id", "r"],
+  ["answer", "run-1", "deny", "--because", "no", "--question", "0123456789ab"],
+  ["interrupt", "kite-1"],
   ["worker", "list", "--repo", "kite", "--all"],
   ["worker", "show", "kite-1"],
   ["worker", "create", "--repo", "kite"],
@@ -213,7 +237,19 @@ const LINES: ReadonlyArray<readonly string[]> = [
     "--limit",
     "9",
   ],
-  ["events", "--follow", "--after", "7", "--run", "run-1", "--repo", "kite", "--kind", "run."],
+  [
+    "events",
+    "--follow",
+    "--new",
+    "--after",
+    "7",
+    "--run",
+    "run-1",
+    "--repo",
+    "kite",
+    "--kind",
+    "run.",
+  ],
   ["ping"],
 ];
 
@@ -401,6 +437,8 @@ test("wrong names are refused with exit code 2, one clear line, before a control
     (name) => ["run", "show", "--", name],
     (name) => ["run", "cancel", "--", name],
     (name) => ["status", "--", name],
+    (name) => ["answer", "--", name],
+    (name) => ["interrupt", "--", name],
     (name) => ["worker", "show", "--", name],
     (name) => ["worker", "create", "--repo", name],
     (name) => ["worker", "allocate", "--", name],
@@ -465,14 +503,49 @@ test("wrong command lines are told what is wrong, with a suggestion or an exampl
     const { code, err, calls, out } = await asked(argv);
     assert.equal(code, 2, argv.join(" "));
     assert.match(argv.includes("--json") ? out : err, message, argv.join(" "));
+    assert.match(argv.includes("--json") ? out : err, /hint/, `${argv.join(" ")}: the next step`);
     assert.deepEqual(calls, []);
   }
+});
+
+/** Words of a line as a shell reads them; only what examples need. */
+const wordsOf = (line: string): string[] =>
+  [...line.matchAll(/'([^']*)'|"([^"]*)"|([^\s'"]+)/g)].map(([, a, b, c]) => a ?? b ?? c ?? "");
+
+test("every command has a summary and examples, and every example is a command line that means it", async () => {
+  const { readCarefully } = await import("../../src/cli/help.ts");
+  let walked = 0;
+  for (const noun of NOUNS) {
+    assert.match(noun.summary, /^\S.{8,}$/, noun.name);
+    const specs = await noun.load();
+    for (const spec of specs.filter(({ path }) => path.split(" ")[0] === noun.name)) {
+      assert.match(spec.summary, /^[A-Z].{15,}[^.]$/, spec.path);
+      for (const field of [...(spec.options ?? []), ...(spec.arguments ?? [])])
+        assert.match(field.help, /^\S.{3,}/, `${spec.path} ${field.name}`);
+      for (const example of spec.examples) {
+        const inner = /\$\((orchestrator[^)]*)\)/.exec(example)?.[1];
+        const part =
+          inner ?? example.split(/ [|>] /).find((text) => text.startsWith("orchestrator"));
+        const [program, ...words] = wordsOf(part ?? "");
+        assert.equal(program, "orchestrator", example);
+        const given = words[0]?.startsWith("-") === true ? ["dispatch", ...words] : words;
+        const reading = readCarefully(given, NOUNS, specs);
+        assert.ok(reading.kind === "run", example);
+        assert.equal(reading.spec.path, spec.path, example);
+        walked += 1;
+      }
+    }
+  }
+  assert.ok(walked > 50, `${walked} examples`);
 });
 
 test("help is there for every command, with examples that are commands themselves", async () => {
   const top = await asked(["--help"]);
   assert.equal(top.code, 0);
-  for (const noun of NOUNS) assert.match(top.out, new RegExp(`^ {2}${noun.name}\\b`, "m"));
+  for (const noun of NOUNS) {
+    const shown = new RegExp(`^ {2}${noun.name}\\b(?!-)`, "m").test(top.out);
+    assert.equal(shown, noun.hidden !== true, noun.name);
+  }
   for (const spec of await allSpecs()) {
     const { code, out, err } = await asked([...spec.path.split(" "), "--help"]);
     assert.equal(code, 0, err);
@@ -497,4 +570,23 @@ test("help is there for every command, with examples that are commands themselve
 test("the version is printed without a controller", async () => {
   const { code, out, calls } = await asked(["--version"]);
   assert.deepEqual([code, out, calls], [0, "0.1.0\n", []]);
+});
+
+test("a refused answer shows the screen that was not identified, cleaned", async () => {
+  const screen = "Pay now?\n❯ 1. Yes\u001b[2J\u202e";
+  const handlers = {
+    "run.answer": () => {
+      throw new OrchestratorError("needs_person", "no key was pressed", { details: { screen } });
+    },
+  };
+  const { code, out, err } = await asked(["answer", "run-1", "allow"], {}, handlers);
+  assert.deepEqual([code, out], [8, ""]);
+  assert.equal(err, "| Pay now?\n| ❯ 1. Yes\nerror: no key was pressed\n");
+});
+
+test("an open question is shown with its options and what to type", async () => {
+  const { code, out, calls } = await asked(["answer", "run-1"]);
+  assert.equal(code, 0);
+  assert.match(out, /\| touch made\n {2}1 {2}Yes \(allow\)\n {2}2 {2}No \(deny\)\nanswer it with/);
+  assert.match(JSON.stringify(calls[0]?.input), /"by":"[^"]+@[^"]+"/);
 });

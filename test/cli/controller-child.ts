@@ -77,6 +77,7 @@ const context: Context = {
     };
   },
   startMs: Number(process.env["START_MS"] ?? 60_000),
+  trials: () => Promise.reject(new Error("no trials here")),
   interruption: () => asked.signal,
 };
 

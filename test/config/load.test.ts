@@ -22,6 +22,7 @@ test("a missing, empty or commented-out file is the default configuration", asyn
     providers: {
       ssh: { hosts: [], config: "~/.ssh/config", knownHosts: "~/.ssh/known_hosts" },
     },
+    alerts: [],
     check: {
       log: "/var/log/orchestrator-status.log",
       parallel: 32,
@@ -103,7 +104,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "zebra: 3",
     ":1:1: zebra is not a known key",
-    "known keys are repos, defaults, providers, controller, limits, delivery, check",
+    "known keys are repos, defaults, providers, controller, limits, delivery, alerts, check",
   ],
   [
     "defaults: {url: x}",
@@ -140,7 +141,7 @@ const BAD: readonly (readonly [string, string, string?])[] = [
   [
     "__proto__: {}",
     ":1:1: __proto__ is not a known key",
-    "known keys are repos, defaults, providers, controller, limits, delivery, check",
+    "known keys are repos, defaults, providers, controller, limits, delivery, alerts, check",
   ],
   [
     "repos:\n  kite: {url: x}\n  kite-2: {url: y}\n",

@@ -169,7 +169,8 @@ describe("the real Claude Code CLI", { concurrency: 3, skip }, () => {
         "the tool",
         TIMEOUT_MS,
       );
-      await agent.keys(...runtime.interruptKeys);
+      assert.ok(runtime.interrupt.kind === "keys");
+      await agent.keys(...runtime.interrupt.keys);
       const verdict = await reaches(agent, "interrupted");
       assert.deepEqual([verdict.source, verdict.reason], ["registry", "turn interrupted"]);
       await agent.keys("-l", "something else [[text fine]]");

@@ -25,6 +25,7 @@ export interface CliSetting {
   readonly interrupt?: AbortSignal;
   readonly openInProcess?: () => Promise<Client>;
   readonly hostController?: Context["hostController"];
+  readonly trials?: Context["trials"];
 }
 
 export interface CliResult {
@@ -73,6 +74,7 @@ export async function cli(argv: readonly string[], setting: CliSetting): Promise
       setting.openInProcess ?? (() => Promise.reject(new Error("no store in this test"))),
     hostController:
       setting.hostController ?? (() => Promise.reject(new Error("no controller in this test"))),
+    trials: setting.trials ?? (() => Promise.reject(new Error("no trials in this test"))),
     interruption: () => setting.interrupt ?? new AbortController().signal,
   };
   const code = await runCli(context, argv);

@@ -2,6 +2,7 @@ import type { Runtime } from "../runtime.ts";
 import { dialogOnScreen } from "./dialog.ts";
 import { encodeForClaude, refusePasteForClaude } from "./encode.ts";
 import { launchClaude } from "./launch.ts";
+import { hasAmended, questionOnScreen, takesWords, turnOnScreen, versionOf } from "./question.ts";
 import { seedClaude } from "./seed.ts";
 import { claudeSignals } from "./signals.ts";
 import { promptsOfTranscript } from "./prompts.ts";
@@ -45,7 +46,11 @@ export function createClaudeRuntime(): Runtime {
     dialog: dialogOnScreen,
     usage: usageOfTranscript,
     prompts: promptsOfTranscript,
-    interruptKeys: ["Escape"],
+    versionOf,
+    question: questionOnScreen,
+    takesWords,
+    hasAmended,
+    interrupt: { kind: "keys", keys: ["Escape"], turnOnScreen },
   };
 }
 

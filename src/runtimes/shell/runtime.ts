@@ -31,7 +31,11 @@ export function createShellRuntime(): Runtime {
     dialog: () => null,
     usage: () => null,
     prompts: () => [],
-    interruptKeys: ["C-c"],
+    versionOf: () => null,
+    question: () => null,
+    takesWords: () => false,
+    hasAmended: () => false,
+    interrupt: { kind: "signal" },
   };
 }
 
