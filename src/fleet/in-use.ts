@@ -6,6 +6,7 @@ import type { Probe } from "../provisioner/provisioner.ts";
 import type { Db } from "../store/store.ts";
 import type { Transport } from "../transport/transport.ts";
 import { sessionName, type FleetContext } from "./context.ts";
+import { whyFull } from "./disk.ts";
 import type { Worker } from "./workers.ts";
 
 /** Whether somebody or something uses a worker: what is asked before anything on it is reset or destroyed. */
@@ -44,13 +45,11 @@ export async function refuseIfLive(db: Db, worker: Worker, done: string): Promis
   }
 }
 
-/** Why a probed worker counts as used by somebody; null when nobody uses it. */
+/** Why a probed worker counts as used by somebody; null when nobody uses it, as far as its agent says. */
 export function whyBusy(probe: Probe): string | null {
   if (probe.attached > 0) return "an operator is attached";
   if (probe.agent?.alive !== true) return null;
   switch (probe.registry?.status) {
-    case undefined:
-      return "its agent runs, and does not say what it does";
     case "busy":
       return "its agent is in a turn";
     case "waiting":
@@ -62,7 +61,13 @@ export function whyBusy(probe: Probe): string | null {
   }
 }
 
-/** As `whyBusy`, and by the worker's own look (step `idle`): agents in other windows, turns that a person began, programs that are not ours. */
+/** What nobody can tell of must not be ended. */
+const whySilent = (probe: Probe): string | null =>
+  probe.agent?.alive === true && probe.registry === null
+    ? "its agent runs, and does not say what it does"
+    : null;
+
+/** As `whyBusy`, an agent that says nothing included, and by the worker's own look (step `idle`): agents in other windows, turns that a person began, programs that are not ours. */
 export async function whyInUse(
   context: FleetContext,
   worker: Worker,
@@ -70,20 +75,29 @@ export async function whyInUse(
 ): Promise<{ readonly probe: Probe; readonly reason: string | null }> {
   const session = sessionName(worker.repo);
   const probe = await context.provisioner.probe(transport, session);
-  const busy = whyBusy(probe);
+  const busy = whyBusy(probe) ?? whySilent(probe);
   if (busy !== null) return { probe, reason: busy };
-  const looked = await context.provisioner.runJob(
-    transport,
-    {
-      job: `${worker.worker_id}-${context.ids.next("look")}`,
-      epoch: worker.epoch,
-      steps: ["idle"],
-      params: { SESSION: session, REPO: worker.repo },
-      timeoutMs: LOOK_TIMEOUT_MS,
-    },
-    () => {},
-  );
-  if (looked.code === 0) return { probe, reason: null };
-  const fact = looked.facts["idle.busy"];
-  return { probe, reason: fact === undefined ? "it could not be looked at" : cleanText(fact, 200) };
+  try {
+    const looked = await context.provisioner.runJob(
+      transport,
+      {
+        job: `${worker.worker_id}-${context.ids.next("look")}`,
+        epoch: worker.epoch,
+        steps: ["idle"],
+        params: { SESSION: session, REPO: worker.repo },
+        timeoutMs: LOOK_TIMEOUT_MS,
+      },
+      () => {},
+    );
+    if (looked.code === 0) return { probe, reason: null };
+    const fact = looked.facts["idle.busy"];
+    if (fact !== undefined) return { probe, reason: cleanText(fact, 200) };
+    const why = (await whyFull(transport, worker.name)) ?? "it could not be looked at";
+    return { probe, reason: why };
+  } catch (error) {
+    const isTheWorkers = error instanceof OrchestratorError && error.code === "internal";
+    const full = isTheWorkers ? await whyFull(transport, worker.name) : null;
+    if (full === null) throw error;
+    return { probe, reason: full };
+  }
 }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import type { LimitView } from "../../src/operations/views.ts";
 import { claudeFleet, skip } from "../support/claude-fleet.ts";
 import { cli, controllerProcess } from "../support/controller-process.ts";
+import { until } from "../support/wait.ts";
 
 const GO_ON = "Go on with the task.";
 
@@ -53,7 +54,14 @@ test(
         );
         const shown = fleet.lines(run).filter(({ event }) => event === "UserPromptSubmit");
         assert.equal(shown.length, 2, "the agent was told each text once");
-        const kinds = (await fleet.events()).map(({ kind }) => kind);
+        // The keeper looks at its proofs once a second, also after the run's end.
+        const kinds = await until(
+          async () => {
+            const all = (await fleet.events()).map(({ kind }) => kind);
+            return all.includes("limit.lifted") ? all : undefined;
+          },
+          { what: "the limit's end", timeoutMs: 30_000 },
+        );
         for (const kind of ["limit.reached", "limit.probing", "limit.lifted", "run.finished"])
           assert.equal(kinds.filter((one) => one === kind).length, 1, kind);
         const [limit] = await fleet.call<LimitView[]>("limit.list", { all: true });

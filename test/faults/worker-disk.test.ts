@@ -207,12 +207,9 @@ test(
     );
     await assert.rejects(
       installed.call("worker.destroy", { worker: "kite-1" }),
-      needsPerson(/its work is not saved: kite-1 has no room left on its disk/),
+      needsPerson(/was not destroyed: kite-1 has no room left on its disk/),
     );
-    await assert.rejects(
-      setUp(installed),
-      needsPerson(/its work is not saved: kite-1 has no room/),
-    );
+    await assert.rejects(setUp(installed), needsPerson(/was not set up: .*no room/));
     assert.equal(readFileSync(join(home, "kite", "work.txt"), "utf8"), "precious\n");
     rmSync(join(home, "ballast"));
     assert.equal((await setUp(installed)).allocation, "free");
