@@ -5,7 +5,13 @@ import { WINDOW_FORMAT } from "./windows.ts";
  * whose name begins with a zero-width character ends the whole server, and ssh gives no locale (seen in 3.3a).
  */
 
-const tmux = (...args: readonly string[]): readonly string[] => ["tmux", "-u", ...args];
+const tmux = (...args: readonly string[]): readonly string[] => ["sh", "-c", CLIENT, "sh", ...args];
+
+/** On a machine that is also somebody else's, the worker's tmux listens at a place of its own, which its claim names (provision/worker/lib.sh). */
+const CLIENT = `while IFS='=' read -r key value; do
+  if [ "$key" = tmux ] && [ -n "$value" ]; then export TMUX_TMPDIR="$value"; fi
+done 2>/dev/null <.orchestrator/claim
+exec tmux -u "$@"`;
 
 /** Puts a terminal into the session, at that window when its id is given. */
 export function attachCommand(session: string, windowId?: string): readonly string[] {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
@@ -33,8 +33,8 @@ test("every client runs with -u, and sessions are named exactly", () => {
     hasSessionCommand("kite-dev"),
     renameWindowCommand("@1", "x"),
   ];
-  for (const command of commands) assert.deepEqual(command.slice(0, 2), ["tmux", "-u"]);
-  assert.deepEqual(attachCommand("kite-dev", "@1").slice(2), [
+  for (const command of commands) assert.match(command[2] ?? "", /^exec tmux -u "\$@"$/m);
+  assert.deepEqual(attachCommand("kite-dev", "@1").slice(4), [
     "attach-session",
     "-t",
     "=kite-dev",
@@ -43,6 +43,19 @@ test("every client runs with -u, and sessions are named exactly", () => {
     "-t",
     "@1",
   ]);
+});
+
+test("on a machine that somebody shares, the client goes where the worker's claim says", async () => {
+  using worker = new TestWorker();
+  worker.openSession();
+  const [program = "", ...args] = listWindowsCommand("kite-dev");
+  const list = (env: NodeJS.ProcessEnv) =>
+    spawnSync(program, args, { cwd: worker.home, env, encoding: "utf8" });
+  const { TMUX_TMPDIR: place, ...bare } = { ...worker.env };
+  const elsewhere = { ...bare, TMUX_TMPDIR: worker.home };
+  assert.notEqual(list(elsewhere).status, 0);
+  writeFileSync(worker.path("claim"), `id=x\ntmux=${place}\n`);
+  assert.match(list(elsewhere).stdout, /agent:waiting/);
 });
 
 test("windows are listed and parsed, and a prefix of a session's name is not the session", () => {
