@@ -15,13 +15,16 @@ const FAILPOINTS = [
   "before-start:2",
   "after-start:2",
 ];
+const OFTEN = ["after-limited", "before-continue"];
 
 test(
   "killed anywhere between a limit and the turn after it, a run resumes by itself, once",
   { skip },
   async (t) => {
     const chosen = process.env["KILL_AT"];
-    for (const failpoint of chosen === undefined ? FAILPOINTS : [chosen]) {
+    // Each takes a conversation of the real program; the others are for the long form.
+    const points = process.env["SOAK"] === undefined ? OFTEN : FAILPOINTS;
+    for (const failpoint of chosen === undefined ? points : [chosen]) {
       await t.test(failpoint, async () => {
         await using fleet = await claudeFleet({
           api: {

@@ -16,6 +16,7 @@ const FAILPOINTS = [
   "after-verify:2",
   "before-finish:2",
 ];
+const OFTEN = ["after-verify", "before-next-launch", "after-verify:2"];
 
 const VERIFY = 'echo ran >>"$HOME/verified"; test -e mended';
 
@@ -24,7 +25,9 @@ test(
   { skip },
   async (t) => {
     const chosen = process.env["KILL_AT"];
-    for (const failpoint of chosen === undefined ? FAILPOINTS : [chosen]) {
+    // Each takes a conversation of the real program; the others are for the long form.
+    const points = process.env["SOAK"] === undefined ? OFTEN : FAILPOINTS;
+    for (const failpoint of chosen === undefined ? points : [chosen]) {
       await t.test(failpoint, async () => {
         await using fleet = await claudeFleet({
           api: {
