@@ -7,7 +7,7 @@ import { isTerminal } from "../../src/domain/run.ts";
 import { hostInput } from "../support/ssh-fleet.ts";
 import { sshInstallation } from "../support/ssh-installation.ts";
 import type { SshMachine } from "../support/ssh-machine.ts";
-import { signalIfThere, sshdsOf } from "../support/sshds.ts";
+import { powerCut } from "../support/sshds.ts";
 import { until } from "../support/wait.ts";
 
 /*
@@ -193,7 +193,7 @@ test("a day of ten workers, with checks, reboots and dead hosts: nothing is lost
         run.state === "active"
       ) {
         held.cut = true;
-        powerCut(installed.paths.local, run.worker, sshdsOf(installed, run.worker));
+        powerCut(installed, run.worker);
       }
     }
     const [worker, machine] = [...hostOf][roll(HOSTS)] ?? [];
@@ -261,21 +261,5 @@ function claimedBy(home: string, worker: string): boolean {
     return readFileSync(join(home, ".orchestrator", "claim"), "utf8").includes(worker);
   } catch {
     return false;
-  }
-}
-
-/** All processes of a local worker end at once, as when its machine loses power. */
-function powerCut(local: string, worker: string, sshds: readonly number[]): void {
-  const { id } = JSON.parse(readFileSync(join(local, worker, "worker.json"), "utf8")) as {
-    id: string;
-  };
-  for (const pid of sshds) signalIfThere(pid, "SIGKILL");
-  for (const name of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
-    try {
-      const environment = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
-      if (environment.includes(`ORCHESTRATOR_WORKER=${id}`)) signalIfThere(Number(name), "SIGKILL");
-    } catch {
-      // It ended meanwhile.
-    }
   }
 }

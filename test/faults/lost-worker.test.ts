@@ -10,6 +10,7 @@ import type { Provider } from "../../src/providers/provider.ts";
 import { localProvider } from "../../src/providers/local/local.ts";
 import { misbehaving, type Misbehaving } from "../fakes/fake-provider.ts";
 import { installation, type Installation } from "../support/installation.ts";
+import { powerCut } from "../support/sshds.ts";
 import { until } from "../support/wait.ts";
 
 /** An installation whose local provider can be told to fail. */
@@ -107,6 +108,7 @@ test("the worker's folder is deleted in the middle of a run: the run ends unresc
   const run = await installed.dispatch(waiting(installed));
   await installed.wait(run.run_id, "delivered");
   await installed.stopController();
+  powerCut(installed, "kite-1");
   rmSync(join(installed.paths.local, "kite-1"), { recursive: true, force: true });
   const ended = await installed.wait(run.run_id);
   assert.equal(ended.state, "failed", JSON.stringify(ended));
@@ -124,6 +126,7 @@ test("an idle worker that is gone is found out, and the next task gets a new one
   const first = await installed.dispatch("true");
   await installed.wait(first.run_id);
   await installed.stopController();
+  powerCut(installed, "kite-1");
   rmSync(join(installed.paths.local, "kite-1"), { recursive: true, force: true });
   await until(
     async () => (await workersOf(installed)).every(({ allocation }) => allocation === "destroyed"),

@@ -34,3 +34,20 @@ export function signalIfThere(pid: number, name: NodeJS.Signals): void {
     // It ended meanwhile, which heals as well.
   }
 }
+
+/** All processes of a local worker end at once, as when its machine loses power. */
+export function powerCut(installed: Installation, worker: string): void {
+  const file = join(installed.paths.local, worker, "worker.json");
+  const { id } = JSON.parse(readFileSync(file, "utf8")) as { id: string };
+  for (const pid of sshdsOf(installed, worker)) signalIfThere(pid, "SIGKILL");
+  // Twice: what is within an exec shows no environment.
+  for (const name of [...readdirSync("/proc"), ...readdirSync("/proc")]) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const environment = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
+      if (environment.includes(`ORCHESTRATOR_WORKER=${id}`)) signalIfThere(Number(name), "SIGKILL");
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+}
