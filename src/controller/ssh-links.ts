@@ -86,7 +86,7 @@ export class SshLinks implements HostLinks, AsyncDisposable {
     return addressOf(await this.#wayTo(host));
   }
 
-  async attach(host: string, session: string, tmuxDir: string): Promise<OnTerminal> {
+  async attach(host: string, session: string | null, tmuxDir: string): Promise<OnTerminal> {
     const way = await this.#wayTo(host);
     const hops = await Promise.all(
       way.hops.map(async (hop) => {

@@ -90,7 +90,7 @@ export async function consoleOnWorker(
     );
   }
   await connections.reach(worker.worker_id);
-  return onTerminal(provider.consoleArgv(worker.provider_id));
+  return onTerminal(await provider.consoleArgv(worker.provider_id));
 }
 
 /** argv and environment that put the operator's terminal into the worker's tmux. Wakes the worker. */

@@ -85,7 +85,7 @@ export interface Provider {
   /** Accepts a new host key that is shown on the way to the worker now, at a person's word. Gives the name of who showed it. */
   trustHostKey?(id: string, fingerprint: string): Promise<string>;
   /** argv and environment of a shell on the worker for an operator, in which `tmux attach` finds the worker's session. */
-  consoleArgv?(id: string): OnTerminal;
+  consoleArgv?(id: string): Promise<OnTerminal>;
 }
 
 /** A program for the operator's own terminal, on this machine. */

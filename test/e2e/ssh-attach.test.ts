@@ -12,8 +12,9 @@ import { until } from "../support/wait.ts";
 const missing = spawnSync("ssh", ["-V"]).error === undefined ? null : "there is no ssh here";
 
 /** A terminal of 33 rows and 99 columns in which the operator attaches. */
-function terminal(installed: SshInstallation) {
-  const command = `stty rows 33 cols 99; ${quoteCommand([process.execPath, MAIN, "attach", "kite-1"])}`;
+function terminal(installed: SshInstallation, verb: "attach" | "console" = "attach") {
+  const words = verb === "attach" ? ["attach", "kite-1"] : ["console", "-s", "kite-1"];
+  const command = `stty rows 33 cols 99; ${quoteCommand([process.execPath, MAIN, ...words])}`;
   const child = spawn("script", ["-qfec", command, "/dev/null"], {
     env: { ...installed.env, TERM: "xterm-256color", TMUX: "/an/operator,1,0", SHELL: "/bin/sh" },
     stdio: ["pipe", "pipe", "pipe"],
@@ -90,6 +91,17 @@ for (const tty of [true, false]) {
       await attached.over;
       assert.equal(attached.child.exitCode, 0, attached.shown());
       assert.match(await tmux("has-session", "-t", "=kite-dev"), /^$/);
+
+      const shell = terminal(installed, "console");
+      shell.child.stdin.write("stty size; tmux -u display-message -p -t =kite-dev: 'in #S'\r");
+      await until(() => /33 99[^]*in kite-dev/.test(shell.shown()), {
+        what: "a shell of the right size that finds the session",
+        timeoutMs: 30_000,
+      }).catch((error: unknown) => {
+        throw new Error(shell.shown(), { cause: error });
+      });
+      shell.child.stdin.write("exit\r");
+      await shell.over;
       assert.equal((await cli(installed, ["worker", "destroy", "kite-1"])).code, 0);
     },
   );

@@ -135,7 +135,7 @@ export function localProvider(options: LocalOptions): Provider {
       };
     },
 
-    consoleArgv(id) {
+    async consoleArgv(id) {
       const { folder, labels } = findSync(rootPath(), id);
       return {
         argv: ["sh", "-c", CONSOLE],

@@ -23,9 +23,15 @@ stty raw -echo
 
 const IN_SCRIPT = `stty rows "$SO_ROWS" cols "$SO_COLS"; exec tmux -u attach-session -E -t "$SO_SESSION"`;
 
+/** The account's own shell, which script(1) must not be given: it would read the command by its rules. */
+const SHELL = `exec "\${SHELL:-/bin/sh}" -l`;
+const SHELL_IN_SCRIPT = `SO_SHELL=\${SHELL:-/bin/sh} SHELL=/bin/sh; export SO_SHELL SHELL
+exec script -qfec 'stty rows "$SO_ROWS" cols "$SO_COLS"; SHELL=$SO_SHELL; export SHELL; exec "$SHELL" -l' /dev/null`;
+
 export interface AttachPlace {
   readonly target: string;
-  readonly session: string;
+  /** Null: a shell instead. */
+  readonly session: string | null;
   /** Folder of the tmux socket; empty: tmux's own. */
   readonly tmuxDir: string;
   /** The host gives us a terminal. */
@@ -40,12 +46,17 @@ export function attachThrough(ssh: readonly string[], place: AttachPlace): OnTer
     return {
       argv: [...ssh, "-t", target, "--"],
       env: {},
-      // -E keeps the operator's agent sockets and display out of the worker's session.
-      remote: [...where, "tmux", "-u", "attach-session", "-E", "-t", `=${session}`],
+      remote:
+        session === null
+          ? [...where, "sh", "-c", SHELL]
+          : // -E keeps the operator's agent sockets and display out of the worker's session.
+            [...where, "tmux", "-u", "attach-session", "-E", "-t", `=${session}`],
     };
   }
+  const argv = ["sh", "-c", WITHOUT_PTY, "attach", ...ssh, "-T", target, "--"];
+  if (session === null) return { argv, env: {}, remote: [...where, "sh", "-c", SHELL_IN_SCRIPT] };
   return {
-    argv: ["sh", "-c", WITHOUT_PTY, "attach", ...ssh, "-T", target, "--"],
+    argv,
     env: {},
     remote: [
       ...where,

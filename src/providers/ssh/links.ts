@@ -22,8 +22,8 @@ export interface HostLinks {
     options?: { timeoutMs?: number },
   ): Promise<ScriptResult>;
   address(host: string): Promise<ProviderAddress>;
-  /** How an operator's terminal gets into the session; `tmuxDir` is empty for tmux's own place. */
-  attach(host: string, session: string, tmuxDir: string): Promise<OnTerminal>;
+  /** How an operator's terminal gets into the session, or into a shell (null); `tmuxDir` is empty for tmux's own place. */
+  attach(host: string, session: string | null, tmuxDir: string): Promise<OnTerminal>;
   /** Accepts a new host key, on the way to the host or its own, if that very one is shown now. Gives the name of who showed it. */
   trust(host: string, fingerprint: string): Promise<string>;
 }

@@ -136,6 +136,11 @@ export function sshProvider(options: SshOptions): Provider {
       return links.attach(host, session, claim.tmuxDir);
     },
 
+    async consoleArgv(id) {
+      const { host, claim } = await claimOf(id);
+      return links.attach(host, null, claim.tmuxDir);
+    },
+
     async trustHostKey(id, fingerprint) {
       const host = hostOf(id);
       if (host === undefined) throw gone(id);
