@@ -6,6 +6,7 @@ import type { Config, RepoConfig } from "../config/config.ts";
 import { loadConfig, readConfigText } from "../config/load.ts";
 import { resolveSecret } from "../config/secrets.ts";
 import type { Check } from "../domain/check.ts";
+import { cleanTail, tellingLines } from "../fleet/failure-text.ts";
 import { silentLogger } from "../platform/logger.ts";
 import { verifyChain } from "../store/chain.ts";
 import { markPath } from "../store/mark.ts";
@@ -296,7 +297,7 @@ async function remote({ env }: Context, name: string, repo: RepoConfig): Promise
     if (asked.failed) {
       const why = asked.timedOut
         ? `no answer within ${REMOTE_MS / 1_000} s`
-        : (asked.stderr.trim().split("\n").at(-1) ?? "");
+        : (tellingLines(cleanTail(asked.stderr.split("\n"))).at(-1) ?? "git did not say why");
       return {
         check,
         state: "fail",

@@ -110,7 +110,10 @@ test("each thing that is wrong is a finding with its fix, and the exit code is 1
     "credential wren",
   ]);
   assert.match(second.checks.get("credential kite")?.detail ?? "", /env:ABSENT is not set/);
-  assert.match(second.checks.get("repo kite")?.detail ?? "", /nowhere\.git cannot be read/);
+  assert.match(
+    second.checks.get("repo kite")?.detail ?? "",
+    /nowhere\.git cannot be read: fatal: /,
+  );
   for (const check of second.checks.values())
     assert.ok(
       check.state === "ok" || check.state === "skip" || check.fix !== undefined,
