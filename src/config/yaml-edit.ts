@@ -65,7 +65,10 @@ function fill(document: Document.Parsed, map: YAMLMap, value: Mapping): void {
     const node: unknown = map.get(key, true);
     if (isMap(node) && isMapping(wanted)) fill(document, node, wanted);
     else if (isScalar(node) && !isObject(wanted)) {
-      if (node.value !== wanted) map.set(key, wanted);
+      if (node.value === wanted) continue;
+      // A text of several lines may be none that stands plainly, as the former one did.
+      if (node.type === "PLAIN") delete node.type;
+      map.set(key, wanted);
     } else if (!isNodeEqual(document, node, wanted)) map.set(key, document.createNode(wanted));
   }
 }

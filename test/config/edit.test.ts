@@ -263,6 +263,16 @@ const repoInput: fc.Arbitrary<RepoInput> = fc.record(
   { requiredKeys: ["url"] },
 );
 
+test("a value of several lines replaces one that stood on its line", async (t) => {
+  const path = await configFile(t);
+  const repo = { url: "a", verify: "x" };
+  await addRepo(path, "kite", repo, effects);
+  for (const verify of ["x:\na", "- a\n\n# b\n", "x", "a: b"]) {
+    await addRepo(path, "kite", { ...repo, verify }, effects, { replace: true });
+    assert.equal((await load(path)).repos["kite"]?.verify, verify);
+  }
+});
+
 test("any valid repos survive being written, replaced, loaded and removed", async (t) => {
   const path = await configFile(t);
   await fc.assert(
