@@ -7,6 +7,7 @@ import { OrchestratorError } from "../../src/domain/errors.ts";
 import type { RunId } from "../../src/domain/ids.ts";
 import type { RecoveredView, SnapshotView } from "../../src/operations/views.ts";
 import { installation, type Installation } from "../support/installation.ts";
+import { powerCut } from "../support/sshds.ts";
 import { until } from "../support/wait.ts";
 
 /** A second: as often as the guard looks. */
@@ -60,6 +61,7 @@ test("the work of a live run reaches the mirror while the agent works, and outli
     (await kept(2)).map(({ payload }) => payload["number"]),
   );
   await installed.stopController();
+  powerCut(installed, "kite-1");
   rmSync(join(installed.paths.local, "kite-1"), { recursive: true, force: true });
   const ended = await installed.wait(run.run_id);
   assert.deepEqual([ended.state, ended.unrescued], ["failed", true]);
