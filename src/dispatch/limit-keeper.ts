@@ -4,7 +4,7 @@ import { cleanText } from "../domain/text.ts";
 import { accountOf } from "../fleet/account.ts";
 import type { FleetContext, InspectedCredential } from "../fleet/context.ts";
 import { noteSecret, openLimits, postponeLimit, probeLimit, type Limit } from "../fleet/limits.ts";
-import type { Service } from "../platform/start-stop.ts";
+import { Repeating } from "../platform/repeating.ts";
 import { hasAnswered } from "../runtimes/answered.ts";
 import type { Runtime } from "../runtimes/runtime.ts";
 import { accountOfRun, liftAndWake, waitingFor } from "./limited.ts";
@@ -22,37 +22,19 @@ const REFUSED_AGAIN_MS = 60_000;
  * Watches the open limits. When one's time has come, or another secret is there, its credential is checked and one run tries; an answer to any run that
  * was launched since the last hit lifts the limit. All it knows is in the store: a new controller goes on with it.
  */
-export class LimitKeeper implements Service {
+export class LimitKeeper extends Repeating {
   readonly #fleet: FleetContext;
-  readonly #stopping = new AbortController();
   /** When the secret behind a limit was read last (monotonic). */
   readonly #secretReadAt = new Map<string, number>();
-  #done: Promise<void> | undefined;
 
   constructor(fleet: FleetContext) {
+    super({ clock: fleet.clock, everyMs: LOOK_EVERY_MS });
     this.#fleet = fleet;
   }
 
-  async start(): Promise<void> {
-    this.#done ??= this.#keep(this.#stopping.signal);
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort(new Error("stopping"));
-    await this.#done;
-  }
-
-  async #keep(signal: AbortSignal): Promise<void> {
-    const { clock, logger } = this.#fleet;
-    while (!signal.aborted) {
-      try {
-        await this.runOnce();
-      } catch (error) {
-        const message = cleanText(error instanceof Error ? error.message : String(error), 300);
-        logger.warn("limits.failed", { error: message });
-      }
-      await clock.sleep(LOOK_EVERY_MS, signal).catch(() => {});
-    }
+  protected failed(error: unknown): void {
+    const message = cleanText(error instanceof Error ? error.message : String(error), 300);
+    this.#fleet.logger.warn("limits.failed", { error: message });
   }
 
   async runOnce(): Promise<void> {

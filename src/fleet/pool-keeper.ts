@@ -1,6 +1,6 @@
 import { OrchestratorError } from "../domain/errors.ts";
 import { cleanText } from "../domain/text.ts";
-import type { Service } from "../platform/start-stop.ts";
+import { Repeating } from "../platform/repeating.ts";
 import type { Connections } from "./connections.ts";
 import type { FleetContext } from "./context.ts";
 import { notePauseBase, openPauses, resumePool, type Pause } from "./pauses.ts";
@@ -20,36 +20,28 @@ export interface PoolKeeperOptions {
  * Watches pools that their set-up has paused. When the base branch has moved, or another script is configured, one worker whose set-up failed is set up
  * again: it resumes the pool when it passes, and no task is spent on finding out. Time alone resumes nothing, and no sleeping worker is woken to look.
  */
-export class PoolKeeper implements Service {
+export class PoolKeeper extends Repeating {
   readonly #options: PoolKeeperOptions;
-  readonly #stopping = new AbortController();
-  #done: Promise<void> | undefined;
 
   constructor(options: PoolKeeperOptions) {
+    super({ clock: options.fleet.clock, everyMs: LOOK_EVERY_MS });
     this.#options = options;
   }
 
-  async start(): Promise<void> {
-    this.#done ??= this.#keep(this.#stopping.signal);
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort(new Error("stopping"));
-    await this.#done;
-  }
-
-  async #keep(signal: AbortSignal): Promise<void> {
+  async runOnce(signal: AbortSignal): Promise<void> {
     const { fleet } = this.#options;
-    while (!signal.aborted) {
-      for (const pause of await openPauses(fleet.store.db)) {
-        if (pause.cause !== "setup") continue;
-        await this.#look(pause, signal).catch((error: unknown) => {
-          const message = cleanText(error instanceof Error ? error.message : String(error), 300);
-          fleet.logger.info("pool.still_paused", { repo: pause.repo, error: message });
-        });
-      }
-      await fleet.clock.sleep(LOOK_EVERY_MS, signal).catch(() => {});
+    for (const pause of await openPauses(fleet.store.db)) {
+      if (pause.cause !== "setup") continue;
+      await this.#look(pause, signal).catch((error: unknown) => {
+        const message = cleanText(error instanceof Error ? error.message : String(error), 300);
+        fleet.logger.info("pool.still_paused", { repo: pause.repo, error: message });
+      });
     }
+  }
+
+  protected failed(error: unknown): void {
+    const message = cleanText(error instanceof Error ? error.message : String(error), 300);
+    this.#options.fleet.logger.warn("pauses.failed", { error: message });
   }
 
   async #look(pause: Pause, signal: AbortSignal): Promise<void> {

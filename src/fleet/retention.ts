@@ -1,7 +1,7 @@
 import { isTerminal } from "../domain/run.ts";
 import { asRunId, asWorkerId } from "../domain/ids.ts";
 import { cleanText } from "../domain/text.ts";
-import type { Service } from "../platform/start-stop.ts";
+import { Repeating } from "../platform/repeating.ts";
 import type { FleetContext } from "./context.ts";
 import { Mirror } from "./mirror.ts";
 import { outdatedSnapshots } from "./snapshots.ts";
@@ -14,38 +14,23 @@ const FIRST_LOOK_MS = 60_000;
  * Keeps the mirrors from growing for ever: forgets snapshots by each repo's `snapshots.keepDays` and `keepCount`, and says so in an event.
  * The last snapshot of a run stays while it may be the only copy of its work. A repo that is not configured any more keeps all.
  */
-export class Retention implements Service {
+export class Retention extends Repeating {
   readonly #context: FleetContext;
-  readonly #stopping = new AbortController();
-  #done: Promise<void> | undefined;
 
   constructor(context: FleetContext) {
+    super({ clock: context.clock, everyMs: LOOK_EVERY_MS, firstAfterMs: FIRST_LOOK_MS });
     this.#context = context;
   }
 
-  async start(): Promise<void> {
-    this.#done ??= this.#keep(this.#stopping.signal);
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort(new Error("stopping"));
-    await this.#done;
-  }
-
-  async #keep(signal: AbortSignal): Promise<void> {
-    const { clock, logger } = this.#context;
-    await clock.sleep(FIRST_LOOK_MS, signal).catch(() => {});
-    while (!signal.aborted) {
-      for (const repo of Object.keys(this.#context.config().repos)) {
-        try {
-          await forgetOutdated(this.#context, repo);
-        } catch (error) {
-          const message = cleanText(error instanceof Error ? error.message : String(error), 300);
-          logger.warn("mirror.not_pruned", { repo, error: message });
-        }
-      }
-      await clock.sleep(LOOK_EVERY_MS, signal).catch(() => {});
+  async runOnce(): Promise<void> {
+    for (const repo of Object.keys(this.#context.config().repos)) {
+      await forgetOutdated(this.#context, repo).catch((error: unknown) => this.failed(error, repo));
     }
+  }
+
+  protected failed(error: unknown, repo = ""): void {
+    const message = cleanText(error instanceof Error ? error.message : String(error), 300);
+    this.#context.logger.warn("mirror.not_pruned", { repo, error: message });
   }
 }
 
